@@ -11,7 +11,7 @@
 use layer1_prebackup::log::in_one_line;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use layer1_prebackup::archive::ArchiveError;
 use layer1_prebackup::fs::{self, Dir, DurableError, Lock};
@@ -246,19 +246,14 @@ impl Outbox {
 
     fn lock(&self) -> Result<Lock, Error> {
         let (dir, path) = (Dir::create_own(&self.dir)?, self.dir.join("outbox.lock"));
-        let deadline = Instant::now() + LOCK_WAIT;
-        loop {
-            if let Some(lock) = Lock::try_in(&dir, OsStr::new("outbox.lock"))? {
-                self.sync_what_was_left(&lock)?;
-                return Ok(lock);
-            }
-            if Instant::now() >= deadline {
-                let (path, seconds) = (path.display(), LOCK_WAIT.as_secs());
-                return Err(format!("lock {path}: another process has held it for {seconds} s").into());
-            }
-            // A lock that waits cannot be given up, and a stopped holder must not stop a hook.
-            std::thread::sleep(LOCK_POLL);
-        }
+        // A lock that waits cannot be given up, and a stopped holder must not stop a hook.
+        let taken = fs::wait_for(&path, LOCK_WAIT, LOCK_POLL, |_| Lock::try_in(&dir, OsStr::new("outbox.lock")))?;
+        let Some(lock) = taken else {
+            let (path, seconds) = (path.display(), LOCK_WAIT.as_secs());
+            return Err(format!("lock {path}: another process has held it for {seconds} s").into());
+        };
+        self.sync_what_was_left(&lock)?;
+        Ok(lock)
     }
 
     /// Syncs what was put into the outbox, and every folder on the way to it, unless the last run that wrote

@@ -224,7 +224,7 @@ impl Dir {
     /// has put in its place meanwhile stays.
     pub(crate) fn move_aside(&self, name: &OsStr, wanted: FileType) -> Result<()> {
         let turn = File::from(self.reopen()?.fd);
-        match lock_exclusively(&turn) {
+        match lock_exclusively(&turn, &self.path) {
             Err(error) if Shortcoming::Locks.is_said_by(error) => Shortcoming::Locks.note(&self.path),
             locked => locked.map_err(|error| DurableError::new("lock", &self.path, error))?,
         }
@@ -533,7 +533,7 @@ impl Dir {
     /// Locks the temporary file and empties it; false if it is not the one of that name any more.
     fn take_temp(&self, name: &OsStr, file: &File, mode: u32) -> Result<bool> {
         let path = self.path.join(name);
-        match lock_exclusively(file) {
+        match lock_exclusively(file, &path) {
             // Then whoever needs such a turn holds another lock already: the session's, the log's, the outbox's.
             Err(error) if Shortcoming::Locks.is_said_by(error) => Shortcoming::Locks.note(&path),
             locked => locked.map_err(|error| DurableError::new("lock", &path, error))?,

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Stat};
@@ -131,17 +132,50 @@ pub(crate) fn hashes_of_prefixes(
 pub(super) const LOCK_WAIT: Duration = Duration::from_millis(if cfg!(test) { 2_000 } else { 10_000 });
 /// Time between two looks at a lock that another process holds, at first and at most.
 pub(super) const LOCK_POLL: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(20)];
+/// So long a process remembers that it waited for something in vain.
+const IN_VAIN: Duration = Duration::from_secs(60);
+
+/// Asks for what another process holds until it is given, for so long and with so much time in between at most; `None`
+/// then. A process that has waited for it in vain does not wait so long for it again: a command asks for one lock at many
+/// steps, and its holder may hang. `ask` is told how long may still be waited; `path` says what is waited for.
+pub fn wait_for<T, E>(
+    path: &Path,
+    limit: Duration,
+    pause_max: Duration,
+    mut ask: impl FnMut(Duration) -> std::result::Result<Option<T>, E>,
+) -> std::result::Result<Option<T>, E> {
+    static WAITED: Mutex<BTreeMap<PathBuf, (Instant, Duration)>> = Mutex::new(BTreeMap::new());
+    // A panic cannot leave the map half changed.
+    let waited = || WAITED.lock().unwrap_or_else(PoisonError::into_inner);
+    let now = Instant::now();
+    let before = waited().get(path).filter(|(at, _)| now - *at < IN_VAIN).copied();
+    let deadline = now + before.map_or(limit, |(_, waited)| limit.saturating_sub(waited));
+    let mut pause = LOCK_POLL[0];
+    loop {
+        if let Some(given) = ask(deadline.saturating_duration_since(Instant::now()))? {
+            if before.is_some() {
+                waited().remove(path);
+            }
+            return Ok(Some(given));
+        }
+        if Instant::now() >= deadline {
+            let longest = before.map_or(limit, |(_, waited)| waited.max(limit));
+            let since = before.map_or(Instant::now(), |(at, _)| at);
+            waited().insert(path.to_owned(), (since, longest));
+            return Ok(None);
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(pause_max);
+    }
+}
 
 /// Waits for the file's lock, [`LOCK_WAIT`] at most; it is gone with its last descriptor.
-pub(super) fn lock_exclusively(file: &File) -> rustix::io::Result<()> {
-    let deadline = Instant::now() + LOCK_WAIT;
-    loop {
-        match uninterrupted(|| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)) {
-            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(LOCK_POLL[1]),
-            Err(Errno::WOULDBLOCK) => return Err(Errno::TIMEDOUT),
-            taken => return taken,
-        }
-    }
+pub(super) fn lock_exclusively(file: &File, path: &Path) -> rustix::io::Result<()> {
+    let take = |_| match uninterrupted(|| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)) {
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        taken => taken.map(Some),
+    };
+    wait_for(path, LOCK_WAIT, LOCK_POLL[1], take)?.ok_or(Errno::TIMEDOUT)
 }
 
 pub(super) fn not_regular(what: &str) -> io::Error {

@@ -5,14 +5,13 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use rustix::fs::{FileType, FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use super::dir::Dir;
 use super::error::{DurableError, Result};
-use super::file::{FILE_MODE, LOCK_POLL, LOCK_WAIT, make_sure_it_is_ours, stat_of};
+use super::file::{FILE_MODE, LOCK_POLL, LOCK_WAIT, make_sure_it_is_ours, stat_of, wait_for};
 use super::platform::{self, SubstituteLock};
 use super::shortcomings::Shortcoming;
 use super::syscall::{call, uninterrupted};
@@ -53,23 +52,13 @@ impl Lock {
 
     /// [`Lock::wait`] for the lock `name` in a directory.
     pub fn wait_in(dir: &Dir, name: &OsStr) -> Result<Lock> {
-        let deadline = Instant::now() + LOCK_WAIT;
-        let mut pause = LOCK_POLL[0];
-        loop {
-            if let Some(lock) = Lock::try_in(dir, name)? {
-                return Ok(lock);
-            }
-            if Instant::now() >= deadline {
-                let path = dir.path().join(name);
-                let what = format!(
-                    "another program has held it for {} s; it may hang, or have been stopped",
-                    LOCK_WAIT.as_secs()
-                );
-                return Err(DurableError::new("lock", &path, std::io::Error::new(ErrorKind::TimedOut, what)));
-            }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(LOCK_POLL[1]);
-        }
+        let path = dir.path().join(name);
+        let taken = wait_for(&path, LOCK_WAIT, LOCK_POLL[1], |_| Lock::try_in(dir, name))?;
+        taken.ok_or_else(|| {
+            let what =
+                format!("another program has held it for {} s; it may hang, or have been stopped", LOCK_WAIT.as_secs());
+            DurableError::new("lock", &path, std::io::Error::new(ErrorKind::TimedOut, what))
+        })
     }
 
     /// The locked file once more, for a child's stdin: the lock is held until that child has ended too, even where this
@@ -212,6 +201,30 @@ mod tests {
         let refused = Lock::wait(&path).unwrap_err();
         assert_eq!(refused.source.kind(), ErrorKind::TimedOut);
         assert!(refused.to_string().contains("another program has held it"), "{refused}");
+    }
+
+    #[test]
+    fn what_was_waited_for_in_vain_is_not_waited_for_again_by_the_same_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let [path, other] = ["lock", "other"].map(|name| dir.path().join(name));
+        let limit = LOCK_POLL[1] * 3;
+        let asked = |path: &Path, limit, given: bool| {
+            let mut asked = 0;
+            let ask = |_| -> Result<Option<()>> {
+                asked += 1;
+                Ok(given.then_some(()))
+            };
+            (wait_for(path, limit, LOCK_POLL[1], ask).unwrap().is_some(), asked)
+        };
+        let (given, first) = asked(&path, limit, false);
+        assert!(!given && first > 2, "{first}");
+        assert_eq!(asked(&path, limit, false), (false, 1));
+        // What others hold is another matter, and who may wait for longer waits for the rest.
+        assert!(asked(&other, limit, false).1 > 2 && asked(&path, limit * 2, false).1 > 2);
+        assert_eq!(asked(&path, limit * 2, false), (false, 1));
+        // Once it was free it is waited for as ever.
+        assert_eq!(asked(&path, limit, true), (true, 1));
+        assert!(asked(&path, limit, false).1 > 2);
     }
 
     #[test]

@@ -30,7 +30,10 @@ pub use self::{
     atomic::{Existing, copy_file, nameless_file, replace_file, replace_file_with_mode, write_file},
     dir::{Dir, empty_dir, remove_dir, remove_file, rename_new},
     error::DurableError,
-    file::{FILE_MODE, hash_of_prefix, read_at, read_bounded, read_foreign, stat_of, sync_data, truncate, write_at},
+    file::{
+        FILE_MODE, hash_of_prefix, read_at, read_bounded, read_foreign, stat_of, sync_data, truncate, wait_for,
+        write_at,
+    },
     lock::Lock,
     own::{read_own, replace_own},
 };

@@ -58,7 +58,7 @@ pub(super) fn checkpoint(connection: &mut Connection, path: &Path) -> Result<(),
 fn checkpoint_locked(connection: &mut Connection, path: &Path) -> Result<(), IndexError> {
     // A writer that passed [`write_lock`] before is waited for.
     drop(
-        retry_while_busy(|| Transaction::new_unchecked(connection, TransactionBehavior::Immediate))
+        retry_while_busy(path, || Transaction::new_unchecked(connection, TransactionBehavior::Immediate))
             .doing("begin a transaction", path)?,
     );
     let (logged, moved) = move_log(connection, "PASSIVE").doing("move what was written", path)?;

@@ -268,7 +268,7 @@ fn open_once(path: &Path) -> Result<Opened, IndexError> {
     prepare_to_write(&connection, path)?;
     // The switch to WAL takes a lock for which SQLite does not wait.
     let mode: String =
-        retry_while_busy(|| connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)))
+        retry_while_busy(path, || connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)))
             .doing("open", path)?;
     debug_assert_eq!(mode, "wal");
     match version_of(&connection, path)? {
@@ -318,12 +318,12 @@ fn version_of(connection: &Connection, path: &Path) -> Result<Option<i32>, Index
             _ => Some(-1),
         })
     };
-    retry_while_busy(read).doing("open", path)
+    retry_while_busy(path, read).doing("open", path)
 }
 
 /// A database with anything else in it than ours is made again.
 fn make_sure_of_schema(connection: &Connection, path: &Path) -> Result<(), IndexError> {
-    let digest = retry_while_busy(|| schema_digest(connection)).doing("open", path)?;
+    let digest = retry_while_busy(path, || schema_digest(connection)).doing("open", path)?;
     match digest.to_hex().as_str() == TABLES {
         true => Ok(()),
         false => Err(IndexError::Unusable { path: path.to_owned(), what: "its tables are not ours".to_owned() }),

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use layer1_prebackup::fs;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
@@ -14,7 +14,7 @@ use super::files::beside;
 const BUSY_MS_MAX: u64 = 30_000;
 /// Pause between attempts. SQLite's own pauses grow to a tenth of a second, in which a lock that
 /// is free for moments only is never met.
-const BUSY_PAUSE_MS: u64 = 2;
+const BUSY_PAUSE: Duration = Duration::from_millis(2);
 
 thread_local! {
     static PATIENCE_MS: Cell<u64> = const { Cell::new(BUSY_MS_MAX) };
@@ -40,45 +40,41 @@ pub(crate) fn with_patience<T>(patience: Duration, work: impl FnOnce() -> T) -> 
 /// lets every other in between: SQLite alone would let it starve them.
 pub(super) fn begin<'c>(connection: &'c Connection, path: &Path) -> Result<Transaction<'c>, IndexError> {
     let _lock = write_lock(path)?;
-    retry_while_busy(|| Transaction::new_unchecked(connection, TransactionBehavior::Immediate))
+    retry_while_busy(path, || Transaction::new_unchecked(connection, TransactionBehavior::Immediate))
         .doing("begin a transaction", path)
 }
 
 /// Held by whoever waits for the write lock, and by whoever moves the log into the database.
 pub(super) fn write_lock(path: &Path) -> Result<fs::Lock, IndexError> {
-    let (turnstile, patience_ms) = (beside(path, ".turnstile", "."), PATIENCE_MS.get());
-    let deadline = Instant::now() + Duration::from_millis(patience_ms);
-    loop {
-        // Not waited for: its holder may have been stopped.
-        if let Some(lock) = fs::Lock::try_now(&turnstile)? {
-            return Ok(lock);
-        }
-        if Instant::now() >= deadline {
-            return Err(IndexError::Busy { path: path.to_owned(), seconds: patience_ms / 1000 });
-        }
-        pause();
-    }
+    let (turnstile, patience) = (beside(path, ".turnstile", "."), Duration::from_millis(PATIENCE_MS.get()));
+    // Not waited for without end: its holder may have been stopped.
+    let taken = fs::wait_for(&turnstile, patience, BUSY_PAUSE, |_| fs::Lock::try_now(&turnstile))?;
+    taken.ok_or_else(|| IndexError::Busy { path: path.to_owned(), seconds: patience.as_secs() })
 }
 
 /// Runs what SQLite may refuse because of other processes without waiting for them itself.
-pub(super) fn retry_while_busy<T>(mut attempt: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
-    let deadline = Instant::now() + Duration::from_millis(PATIENCE_MS.get());
-    loop {
-        match attempt() {
-            Err(error) if is_busy(&error) && Instant::now() < deadline => pause(),
-            result => return result,
+pub(super) fn retry_while_busy<T>(
+    path: &Path,
+    mut attempt: impl FnMut() -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let mut busy = None;
+    let done = fs::wait_for(path, Duration::from_millis(PATIENCE_MS.get()), BUSY_PAUSE, |left| {
+        // SQLite waits no longer either: see [`wait_for_others`].
+        match with_patience(left, &mut attempt) {
+            Err(error) if is_busy(&error) => {
+                busy = Some(error);
+                Ok(None)
+            }
+            result => result.map(Some),
         }
-    }
-}
-
-fn pause() {
-    std::thread::sleep(Duration::from_millis(BUSY_PAUSE_MS));
+    })?;
+    done.ok_or_else(|| busy.unwrap_or(rusqlite::Error::InvalidQuery))
 }
 
 /// What SQLite calls while another connection holds a lock; false gives up.
 pub(super) fn wait_for_others(attempts: i32) -> bool {
-    pause();
-    u64::from(attempts.unsigned_abs()) < PATIENCE_MS.get() / BUSY_PAUSE_MS
+    std::thread::sleep(BUSY_PAUSE);
+    BUSY_PAUSE * attempts.unsigned_abs() < Duration::from_millis(PATIENCE_MS.get())
 }
 
 fn is_busy(error: &rusqlite::Error) -> bool {
