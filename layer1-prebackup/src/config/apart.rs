@@ -4,11 +4,13 @@
 //! Told by device and inode, whatever links, mounts or spellings lead there. Of what is not there yet, by the nearest
 //! folder that is.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+
+use crate::fs::platform::mounts::{Mounts, OnDisk};
 
 /// Where a path leads.
 struct Located {
@@ -16,10 +18,16 @@ struct Located {
     folders: Vec<(u64, u64)>,
     /// What of the path is not there yet.
     rest: PathBuf,
+    /// Where it lies on its file system, if the system tells, and what is mounted in it: the way up from a bind mount does
+    /// not lead to the other place of the folder.
+    on_disk: Vec<OnDisk>,
 }
 
 impl Located {
     fn is_within(&self, other: &Located) -> bool {
+        if self.on_disk.iter().any(|place| other.on_disk.iter().any(|of| place.is_within(of))) {
+            return true;
+        }
         let Some(at) = self.folders.iter().position(|folder| Some(folder) == other.folders.first()) else {
             return false;
         };
@@ -29,7 +37,7 @@ impl Located {
 
 /// Directories that must lie apart. What was looked at is known from then on: a hook asks at each turn.
 #[derive(Default)]
-pub(super) struct Directories(RefCell<Vec<(PathBuf, Option<Rc<Located>>)>>);
+pub(super) struct Directories(RefCell<Vec<(PathBuf, Option<Rc<Located>>)>>, OnceCell<Mounts>);
 
 impl Directories {
     /// Why a directory cannot be a store: it does not lie apart from the transcripts of these configuration directories.
@@ -105,7 +113,9 @@ impl Directories {
                 None => folders.push(identity),
             }
         }
-        Some(Located { folders, rest: path.strip_prefix(there).ok()?.to_owned() })
+        let rest = path.strip_prefix(there).ok()?;
+        let on_disk = self.1.get_or_init(Mounts::now).on_disk(there, rest);
+        Some(Located { folders, rest: rest.to_owned(), on_disk })
     }
 }
 

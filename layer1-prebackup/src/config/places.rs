@@ -169,10 +169,14 @@ impl Places {
                 return pre.clone();
             }
             let beside = above.map(|above| default_dirs(above)[1].clone());
-            let inside = of_event.as_ref().map(|dir| dir.join("backup-sessions"));
-            let others = [Some(&pre), beside.as_ref(), inside.as_ref()].into_iter().flatten();
+            let inside = of_event.as_ref().unwrap_or(&claude_dir).join("backup-sessions");
+            let others = [Some(&pre), beside.as_ref(), Some(&inside)].into_iter().flatten();
             others.into_iter().find(|store| unusable(store).is_none() && among(store).is_none()).unwrap_or(&pre).clone()
         });
+        // Nothing is written among the transcripts, be it a log that says so.
+        if let Some(why) = among(&layer1_store) {
+            return (Err(refused(FIRST, &layer1_store, &why)), problems);
+        }
         let with_first = |store: &Path| directories.not_from_first_copy(store, &layer1_store);
         let no_second = |store: &PathBuf| among(store).or_else(|| with_first(store));
         let layer3_store = layer3_store.filter(|store| {

@@ -6,6 +6,7 @@
 //! may sync: that a sync reaches the drive on Apple's systems only by `F_FULLFSYNC`.
 
 pub mod disk;
+pub(crate) mod mounts;
 pub mod process;
 mod substitute_lock;
 
