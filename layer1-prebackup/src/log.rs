@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Stat};
 
 use crate::fs::{self, Dir, Shortcoming};
 use crate::wire::shown::{shown, shown_on_a_line};
@@ -98,7 +98,7 @@ impl Log {
         line.push('\n');
         // See the type's comment for why both errors are dropped.
         let _ = self.open().map(|mut file| file.write_all(line.as_bytes()));
-        let _ = self.rotate_when_full();
+        let _ = self.rotate_if(&|stat| stat.st_size as u64 >= LOG_BYTES_MAX);
     }
 
     /// Tells what the file system was found to lack, once in the life of the store. To be called when the work is done.
@@ -133,6 +133,8 @@ impl Log {
         let (folder, name) = (self.folder()?, OsStr::new(&self.name));
         match folder.open_own_file_for_appending(name) {
             Err(_) if folder.is_taken(name)? => {
+                // Under a further name, as in a snapshot of hard links, it is not written on: a new one begins.
+                self.rotate_if(&|stat| fs::has_other_names(stat))?;
                 folder.move_aside(name, FileType::RegularFile)?;
                 folder.open_own_file_for_appending(name)
             }
@@ -140,19 +142,16 @@ impl Log {
         }
     }
 
-    /// Under a lock, so that two processes never rotate twice; whoever comes second finds a short file.
-    fn rotate_when_full(&self) -> Result<(), fs::DurableError> {
+    /// Under a lock, so that two processes never rotate twice; whoever comes second finds a new file.
+    fn rotate_if(&self, is_due: &dyn Fn(&Stat) -> bool) -> Result<(), fs::DurableError> {
         let folder = self.folder()?;
-        let is_full = || {
-            let stat = folder.stat(OsStr::new(&self.name))?;
-            Ok::<_, fs::DurableError>(stat.is_some_and(|stat| stat.st_size as u64 >= LOG_BYTES_MAX))
-        };
-        if !is_full()? {
+        let is_due = || Ok::<_, fs::DurableError>(folder.stat(OsStr::new(&self.name))?.as_ref().is_some_and(is_due));
+        if !is_due()? {
             return Ok(());
         }
         let lock = Path::new(&self.name).with_extension("lock");
         let Some(_lock) = fs::Lock::try_in(&folder, lock.as_os_str())? else { return Ok(()) };
-        if !is_full()? {
+        if !is_due()? {
             return Ok(());
         }
         for n in (1..LOG_FILES).rev() {

@@ -134,10 +134,14 @@ pub(super) fn save(
     }
 }
 
-/// Moves what stands in the place of the newest content, and can be no content of ours, to quarantine; whether
-/// anything did.
+/// Moves what stands in the place of the newest content, and can be no content of ours, to quarantine, or what stands in
+/// the place of its folder aside; whether anything did.
 fn put_aside(session: &OpenSession<'_>, file: &FileName) -> Result<bool, ArchiveError> {
     let name = StoredName::newest(file.clone());
+    if matches!(session.slot(&name).dir(), Err(ArchiveError::Durable(error)) if error.is_not_ours()) {
+        session.create_dir_of(&name)?;
+        return Ok(true);
+    }
     let mut is_moved = false;
     for form in [Form::Plain, Form::Compressed] {
         if let Err(ArchiveError::Durable(error)) = session.slot(&name).open_alone_as(form)
@@ -219,7 +223,11 @@ fn is_unchanged(session: &OpenSession<'_>, name: &StoredName, identity: &Identit
     if !verified || record.source != Some(*identity) || record.bytes != identity.bytes {
         return Ok(false);
     }
-    let is_file = |stat: rustix::fs::Stat, bytes: u64| fs::may_be_ours(&stat) && stat.st_size as u64 == bytes;
+    let is_file = |stat: rustix::fs::Stat, bytes: u64| {
+        let is_ours = fs::may_be_ours(&stat) || fs::has_other_names(&stat);
+        // Not the source itself, under another name.
+        is_ours && stat.st_size as u64 == bytes && Identity::of(&stat).file() != identity.file()
+    };
     if let Some(stat) = session.slot(name).stat(Form::Plain)? {
         return Ok(is_file(stat, record.bytes));
     }
@@ -335,6 +343,9 @@ impl Saving<'_, '_> {
             self.session.sync_content(&self.name)?;
             record.verification = Verification::Compared;
         }
+        if self.session.slot(&self.name).shared()? == Some(identity.file()) {
+            self.own_file()?;
+        }
         if record.bytes == identity.bytes {
             if self.session.ledger.record(&self.name) != Some(&record) || record.source != Some(identity) {
                 record.source = Some(identity);
@@ -344,6 +355,9 @@ impl Saving<'_, '_> {
         }
         self.session.archive.make_sure_of_room(identity.bytes - record.bytes)?;
         make_plain(self.session, &self.name, &mut record)?;
+        if self.session.slot(&self.name).shared()?.is_some() {
+            self.own_file()?;
+        }
         let copy = self.session.open_for_writing(&self.name)?.ok_or_else(|| gone(&path))?;
         while record.bytes < identity.bytes {
             let before = resumed(&record, &copy, &path)?;
@@ -363,6 +377,18 @@ impl Saving<'_, '_> {
             }
         }
         Ok(self.saved)
+    }
+
+    /// Puts a copy in the place of the content, which has further names (hard links): they keep the file as it is, and what
+    /// is written here from now on is not written there.
+    fn own_file(&self) -> Result<(), ArchiveError> {
+        let (slot, marks) = (self.session.slot(&self.name), Marks::default());
+        let Some(bytes) = slot.stat(Form::Plain)?.map(|stat| stat.st_size as u64) else { return Ok(()) };
+        let (path, dir) = (slot.path(), self.session.archive.root());
+        let open = || slot.open_as(Form::Plain);
+        let source = Source { path: &path, open: &open, may_lag: false, in_versions: false, marks: &marks, dir };
+        write_from(self.session, &source, bytes)?;
+        self.session.place_temp_over(&self.name)
     }
 
     /// Appends at most [`COMMIT_BYTES_MAX`] bytes and commits them.

@@ -85,8 +85,12 @@ impl Foreign {
                 }
             }
         }
-        for (name, kind) in dir.entries()?.into_iter().filter(|(name, _)| was_put_aside(name)) {
-            each(&dir, name, kind, FileType::Directory, true);
+        for (name, kind) in dir.entries()? {
+            if was_put_aside(&name) {
+                each(&dir, name, kind, FileType::Directory, true);
+            } else if kind != FileType::RegularFile && is_lock_of_index(&name) {
+                each(&dir, name, kind, FileType::RegularFile, false);
+            }
         }
         Ok(found)
     }
@@ -104,6 +108,12 @@ fn beneath(root: &Dir, rel: &Path) -> Result<Option<Dir>, DurableError> {
         Err(error) if error.is_not_ours() => Ok(None),
         opened => opened,
     }
+}
+
+/// Whether a name in the root is one of the index's locks.
+fn is_lock_of_index(name: &OsStr) -> bool {
+    let text = name.to_string_lossy();
+    text.starts_with('.') && [".lock", ".turnstile"].iter().any(|ending| text.ends_with(ending))
 }
 
 fn is_none_of_our_files(name: &OsStr, kind: FileType) -> bool {

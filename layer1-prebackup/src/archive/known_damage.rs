@@ -94,7 +94,7 @@ impl Archive {
         if news.is_empty() && matches!(self.noted(), Ok(noted) if noted.damage.is_empty()) {
             return Ok(());
         }
-        self.change_notes(|known| {
+        self.change_notes(only.is_none(), |known| {
             let before = known.clone();
             known.retain(|note| only.is_some_and(|key| !note.is_of(key)));
             for new in news {
@@ -127,7 +127,7 @@ impl Archive {
             return Ok(());
         }
         let ledger = self.ledger(key)?;
-        self.change_notes(|known| {
+        self.change_notes(false, |known| {
             known.retain(|note| {
                 let now = note.names().and_then(|(_, name)| note.name_now(&ledger, name));
                 !note.is_of(key) || !now.is_none_or(|name| is_well(&name))
@@ -148,8 +148,9 @@ impl Archive {
         serde_json::from_slice(&text).map_err(damaged)
     }
 
-    /// Changes the notes durably. What stands there and can be none is put aside.
-    fn change_notes(&self, change: impl FnOnce(&mut Vec<Note>)) -> Result<(), ArchiveError> {
+    /// Changes the notes durably. What stands there and can be none is put aside where `all` of them are made anew; else the
+    /// notes of others would be.
+    fn change_notes(&self, all: bool, change: impl FnOnce(&mut Vec<Note>)) -> Result<(), ArchiveError> {
         let state = self.state()?;
         let _lock = Lock::wait_in(&state, OsStr::new(LOCK))?;
         let is_none = |error: &ArchiveError| match error {
@@ -158,7 +159,7 @@ impl Archive {
             _ => false,
         };
         let mut noted = match self.noted() {
-            Err(error) if is_none(&error) => {
+            Err(error) if all && is_none(&error) => {
                 state.put_aside(Path::new(FILE).file_name().unwrap_or_default())?;
                 Noted { format: FORMAT, ..Noted::default() }
             }

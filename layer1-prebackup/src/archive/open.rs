@@ -137,7 +137,7 @@ impl Archive {
 
 /// What can be no file of ours says nothing, and another takes its place.
 fn store_text(root: &Path) -> Result<Option<Vec<u8>>, ArchiveError> {
-    match fs::read_own_under_any_names(root, Path::new(STORE_FILE), STORE_FILE_BYTES_MAX) {
+    match fs::read_own(root, Path::new(STORE_FILE), STORE_FILE_BYTES_MAX) {
         Err(error) if error.is_not_ours() => Ok(Some(Vec::new())),
         text => Ok(text?),
     }

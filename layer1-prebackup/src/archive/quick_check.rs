@@ -7,7 +7,7 @@ use super::ledger::{Ledger, Record, StoredFile};
 use super::paths::Form;
 use super::rebuild_ledger::{unrecorded, windows_of};
 use super::session::was_left_by_killed;
-use super::slot::{OTHER_NAMES, Slot};
+use super::slot::{ONE_FILE, Slot};
 use super::store::Archive;
 use super::types::{ArchiveError, Finding, FindingKind, SessionKey};
 use crate::claude::mark::Mark;
@@ -26,6 +26,8 @@ pub struct QuickCheck {
     /// All that is committed, for a comparison with what another store has of the session; `None` where some of it is not
     /// proven.
     pub contents: Option<Mark>,
+    /// Whether any content has further names: then it may be one file with the other store's.
+    pub has_other_names: bool,
     /// Files that are missing or too short, windows that differ, a ledger that is lost or damaged.
     pub findings: Vec<Finding>,
 }
@@ -40,6 +42,19 @@ impl Archive {
     }
 }
 
+impl Archive {
+    /// The contents of a session that are one file with the same content of another store.
+    pub fn one_file_with(&self, other: &Archive, key: &SessionKey) -> Result<Vec<Finding>, ArchiveError> {
+        let mut findings = Vec::new();
+        for (name, record) in self.ledger(key)?.records() {
+            if self.slot(key, name).is_one_with(record, Some(other))? {
+                findings.push(Finding::of(key, name, FindingKind::Damaged, ONE_FILE));
+            }
+        }
+        Ok(findings)
+    }
+}
+
 fn look(archive: &Archive, key: &SessionKey) -> Result<QuickCheck, ArchiveError> {
     let ledger = archive.ledger(key)?;
     let newest = ledger.record(&StoredName::newest(FileName::Transcript));
@@ -49,6 +64,10 @@ fn look(archive: &Archive, key: &SessionKey) -> Result<QuickCheck, ArchiveError>
         source: ledger.source.clone(),
         source_modified_ms: modified_ns.and_then(|ns| u64::try_from(ns / 1_000_000).ok()),
         contents: ledger.contents(key).filter(|_| ledger.is_settled()),
+        // What cannot be looked at is a finding.
+        has_other_names: ledger
+            .records()
+            .any(|(name, _)| archive.slot(key, name).shared().is_ok_and(|it| it.is_some())),
         findings: findings(archive, key, &ledger),
     })
 }
@@ -108,11 +127,11 @@ fn check(slot: Slot<'_>, record: &Record) -> Result<Option<(FindingKind, String)
         let detail = format!("{bytes} bytes are there of {} recorded", record.bytes);
         return Ok(Some((FindingKind::Damaged, detail)));
     }
-    if !fs::may_be_ours(&stat) {
-        let detail = match slot.has_other_names()? {
-            true => OTHER_NAMES,
-            false => "it is no file of Threefold's: a link, a device, or a file under two names",
-        };
+    if slot.is_one_with(record, None)? {
+        return Ok(Some((FindingKind::Damaged, ONE_FILE.to_owned())));
+    }
+    if !fs::may_be_ours(&stat) && !fs::has_other_names(&stat) {
+        let detail = "it is no file of Threefold's: a link or a device";
         return Ok(Some((FindingKind::Damaged, detail.to_owned())));
     }
     if slot.name.file != FileName::Transcript {

@@ -69,6 +69,9 @@ pub(super) fn contents_on_disk(archive: &Archive, key: &SessionKey) -> Result<Ve
             FileType::RegularFile => names.extend(content_name(&key.id, &text)),
             FileType::Directory if is_side_folder_of(&key.id, &text) => {
                 project.walk(Path::new(&entry), &mut |_, rel, kind| {
+                    if rel.file_name().is_some_and(fs::was_put_aside) {
+                        return Ok(false);
+                    }
                     if kind == FileType::RegularFile {
                         names.extend(StoredName::parse(&key.id, &crate::names::escaped(rel.as_os_str())));
                     }

@@ -1,6 +1,6 @@
 //! Opening a session for writing: what a killed run left is synced, finished or undone first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::ledger::{Entry, Intent, Ledger, Record};
@@ -57,6 +57,7 @@ impl<'a> OpenSession<'a> {
     ) -> Result<Self, ArchiveError> {
         archive.sync_store()?;
         let mut session = OpenSession::as_left(archive, key, lock, ledger)?;
+        session.put_foreign_aside()?;
         if !session.is_clean() {
             session.sync_what_was_left()?;
         }
@@ -71,6 +72,17 @@ impl<'a> OpenSession<'a> {
             rebuild(archive, &session.key, &mut session.ledger)?;
         }
         Ok(session)
+    }
+
+    /// Something else may stand in the place of a folder of contents: what belongs there is missing, and comes back into one.
+    fn put_foreign_aside(&self) -> Result<(), ArchiveError> {
+        let names = self.ledger.records().map(|(name, _)| (self.slot(name).folder(), name));
+        for (folder, name) in names.collect::<BTreeMap<PathBuf, &StoredName>>() {
+            if self.archive.root.open_beneath(&folder).is_err_and(|error| error.is_not_ours()) {
+                self.create_dir_of(name)?;
+            }
+        }
+        Ok(())
     }
 
     /// A killed run may have written commits and not synced them, or put a content in its place and
@@ -107,7 +119,7 @@ impl<'a> OpenSession<'a> {
         for folder in folders {
             match self.archive.root.open_beneath(&folder) {
                 Ok(Some(dir)) => dir.sync()?,
-                // What stands in its place is put aside by whoever writes there.
+                // Of another session, or of what was damaged: put aside by whoever writes there.
                 Err(error) if !error.is_not_ours() => return Err(error.into()),
                 _ => {}
             }

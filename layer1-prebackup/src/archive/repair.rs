@@ -103,13 +103,6 @@ fn repair_session<'a>(
     other: Option<&'a Archive>,
     repairs: &mut Vec<Repair>,
 ) -> Result<(), ArchiveError> {
-    let recorded: Vec<StoredName> = session.ledger.records().map(|(name, _)| name.clone()).collect();
-    for name in recorded {
-        // Something else stands in the place of a folder: what belongs there is missing, and comes back into one.
-        if matches!(session.slot(&name).dir(), Err(ArchiveError::Durable(error)) if error.is_not_ours()) {
-            session.create_dir_of(&name)?;
-        }
-    }
     for name in unrecorded(session.archive, &session.key, &session.ledger)? {
         match record_of_slot(session.slot(&name), Verification::Unverified) {
             Ok(record) => session.commit(&[Entry::Commit(name, Box::new(record))])?,
@@ -145,11 +138,11 @@ fn heal<'a>(
     name: &StoredName,
     record: Record,
 ) -> Result<Option<(bool, String)>, ArchiveError> {
-    let mut state = state_of(session, name, &record)?;
+    let mut state = state_of(session, other, name, &record)?;
     if matches!(state, State::Wrong) {
         // A compressed file beside it, which a killed run left, may be whole.
         resolve_forms(session, name, &record)?;
-        state = state_of(session, name, &record)?;
+        state = state_of(session, other, name, &record)?;
         if matches!(state, State::Exact) && record.verification != Verification::Unverified {
             let detail = "restored from its compressed file; what stood there is in .state/damaged".to_owned();
             return Ok(Some((true, detail)));
@@ -192,13 +185,18 @@ enum State {
     Missing,
 }
 
-fn state_of(session: &OpenSession<'_>, name: &StoredName, record: &Record) -> Result<State, ArchiveError> {
+fn state_of(
+    session: &OpenSession<'_>,
+    other: Option<&Archive>,
+    name: &StoredName,
+    record: &Record,
+) -> Result<State, ArchiveError> {
     let slot = session.slot(name);
     if slot.form()?.is_none() {
         return Ok(State::Missing);
     }
     // Whatever keeps it from being read, it is not the recorded content; and what is somebody's too is no copy.
-    if !slot.is_exact(record).unwrap_or(false) || slot.has_other_names()? {
+    if !slot.is_exact(record).unwrap_or(false) || slot.is_one_with(record, other)? {
         return Ok(State::Wrong);
     }
     if let Some(compressed) = &record.compressed

@@ -355,7 +355,9 @@ fn seen_well(
         paths.push(path.strip_prefix(archive.root()).unwrap_or(&path).to_owned());
     }
     // Statuses first: what changes meanwhile is another file.
-    is_clear = is_clear && archive.quick_check(key)?.findings.is_empty();
+    let quick = archive.quick_check(key)?;
+    // What another store may have too is compared each time.
+    is_clear = is_clear && quick.findings.is_empty() && !quick.has_other_names;
     let stored = joined(paths.iter().map(|path| path.as_os_str().as_bytes()));
     Ok((is_clear.then(|| mark_of(&statuses)), stored))
 }

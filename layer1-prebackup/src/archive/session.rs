@@ -182,6 +182,12 @@ impl<'a> OpenSession<'a> {
         self.place_temp_as(&self.create_dir_of(name)?, &self.slot(name).file_name(Form::Plain))
     }
 
+    /// Renames the temporary file to `name`, whose bytes it has, over what stands there, and syncs both names.
+    pub(super) fn place_temp_over(&self, name: &StoredName) -> Result<(), ArchiveError> {
+        let (dir, name) = (self.create_dir_of(name)?, self.slot(name).file_name(Form::Plain));
+        Ok(self.lock.state.rename_over(OsStr::new(TEMP_NAME), &dir, &name)?)
+    }
+
     /// As [`OpenSession::place_temp`], to a name in a directory that [`OpenSession::create_dir_of`] gave.
     pub(super) fn place_temp_as(&self, dir: &Dir, name: &OsStr) -> Result<(), ArchiveError> {
         Ok(self.lock.state.place_new(OsStr::new(TEMP_NAME), dir, name)?)

@@ -12,6 +12,7 @@ use super::paths::{Form, content_file_name, content_path, may_be_compressed};
 use super::store::Archive;
 use super::types::{ArchiveError, SessionKey, Verification};
 use crate::Hash;
+use crate::claude::transcripts::Identity;
 use crate::fs::{self, Dir, platform};
 use crate::names::StoredName;
 
@@ -19,9 +20,9 @@ use crate::names::StoredName;
 /// may bring it back between two looks.
 const LOOKS: [Form; 3] = [Form::Plain, Form::Compressed, Form::Plain];
 
-/// What is said of a content that [`Slot::has_other_names`].
-pub(super) const OTHER_NAMES: &str =
-    "it is one file under several names (hard links), of which the other copy may be one: damage to it damages all";
+/// What is said of a content that [`Slot::is_one_with`] another file.
+pub(super) const ONE_FILE: &str =
+    "it is one file with the transcript or the other copy (hard links): what happens to that happens to it";
 
 /// A place for a content. It says nothing of whether anything is recorded or stands there.
 #[derive(Debug, Clone, Copy)]
@@ -132,13 +133,21 @@ impl Slot<'_> {
         }
     }
 
-    /// Whether what a reader gets lies there under further names: the other copy may be one of them.
-    pub(super) fn has_other_names(&self) -> Result<bool, ArchiveError> {
-        let Some(form) = self.form()? else { return Ok(false) };
-        match self.open_alone_as(form) {
-            Err(ArchiveError::Durable(error)) if error.is_not_ours() => Ok(self.proven_as(form)?.is_some()),
-            opened => opened.map(|_| false),
-        }
+    /// Which file a reader gets, if that has further names (hard links). They alone, as of a snapshot by `cp -al`, are no
+    /// harm: what they name is not written in place.
+    pub(super) fn shared(&self) -> Result<Option<(u64, u64)>, ArchiveError> {
+        let Some(form) = self.form()? else { return Ok(None) };
+        let stat = self.stat(form)?.filter(fs::has_other_names);
+        Ok(stat.map(|stat| Identity::of(&stat).file()))
+    }
+
+    /// Whether it is one file with what it was copied from, or with the same content of another store: then the two are
+    /// one copy, and who writes to one writes to both.
+    pub(super) fn is_one_with(&self, record: &Record, other: Option<&Archive>) -> Result<bool, ArchiveError> {
+        let Some(shared) = self.shared()? else { return Ok(false) };
+        let in_other = |other: &Archive| other.slot(self.key, self.name).shared();
+        Ok(record.source.is_some_and(|source| source.file() == shared)
+            || other.map(in_other).transpose()?.flatten() == Some(shared))
     }
 
     /// The file of one form, if it is exactly what is recorded.

@@ -9,7 +9,7 @@ use super::paths::Form;
 use super::quick_check::{findings_of_records, unlisted};
 use super::rebuild_ledger::{unrecorded, windows_of};
 use super::session::was_left_by_killed;
-use super::slot::{OTHER_NAMES, Slot};
+use super::slot::{ONE_FILE, Slot};
 use super::store::Archive;
 use super::types::{ArchiveError, Finding, FindingKind, SessionKey, Verification};
 use crate::claude::memory::is_memory;
@@ -166,8 +166,8 @@ fn check(slot: Slot<'_>, record: &Record) -> Result<Option<(FindingKind, String)
     {
         return damaged(format!("the compressed file is not the {} bytes that were recorded", compressed.bytes));
     }
-    if slot.has_other_names()? {
-        return damaged(OTHER_NAMES.to_owned());
+    if slot.is_one_with(record, None)? {
+        return damaged(ONE_FILE.to_owned());
     }
     if bytes > record.bytes {
         let detail = format!("{} bytes after the recorded end are covered by no commit", bytes - record.bytes);

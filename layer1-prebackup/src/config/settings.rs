@@ -556,6 +556,7 @@ fn changes(from: &str, to: &str) -> usize {
 mod tests {
     use super::*;
     use crate::config::places::{PlaceFlags, Places};
+    use std::fs;
 
     /// What a file and variables come to, and the problems in words.
     fn gather(text: &str, vars: &[(&str, &str)]) -> (Settings, Vec<String>) {
@@ -734,7 +735,9 @@ mod tests {
         assert!(Settings::gather(&env, &SettingFlags::default()).1.is_empty());
         fs::create_dir_all(home.path().join("threefold/config.toml")).unwrap();
         let (_, problems) = Settings::gather(&env, &SettingFlags::default());
-        assert!(problems[0].to_string().ends_with("make it readable, or move it away"), "{problems:?}");
+        let path = home.path().join("threefold/config.toml").display().to_string();
+        let said = problems[0].to_string();
+        assert!(said.ends_with(&format!("make it readable, or move it away: mv '{path}' '{path}'.aside")), "{said}");
         assert!(Settings::gather(&|_| None, &SettingFlags::default()).1.is_empty());
     }
 }

@@ -179,9 +179,10 @@ impl Dir {
     }
 
     /// All of a file of ours, which is never longer than `bytes_max`; `None` where there is nothing. What can be no
-    /// file of ours is [`DurableError::is_not_ours`].
+    /// file of ours is [`DurableError::is_not_ours`]. It may have further names, as after `cp -al`: what is in it must
+    /// prove itself, and no such file is written in place.
     pub fn read_own_file(&self, name: &OsStr, bytes_max: u64) -> Result<Option<Vec<u8>>> {
-        let file = self.open_own_file(name)?;
+        let file = self.open_own_file_under_any_names(name)?;
         file.map(|file| read_bounded(&file, bytes_max, &self.path.join(name))).transpose()
     }
 

@@ -200,6 +200,11 @@ pub(super) fn make_sure_it_is_ours(stat: &Stat, path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Whether a file has further names (hard links).
+pub(crate) fn has_other_names(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && !may_be_ours(stat)
+}
+
 /// Whether a file may be ours, by what it is: see [`make_sure_it_is_ours`].
 pub(crate) fn may_be_ours(stat: &Stat) -> bool {
     make_sure_it_is_ours(stat, Path::new("")).is_ok()

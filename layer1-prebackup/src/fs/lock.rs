@@ -101,8 +101,8 @@ impl Lock {
 
     /// [`Lock::try_now`] for the lock `name` in a directory.
     ///
-    /// A mark is its length, so a file that has another name too would be a change of somebody's: it is put aside, unless
-    /// it is held. Who made that name (a snapshot of hard links) may have made it of a lock of ours.
+    /// A mark is its length, so a file that has another name too would be a change of somebody's: it loses this name, unless
+    /// it is held. Who made the other one (a snapshot of hard links) may have made it of a lock of ours.
     pub fn try_in(dir: &Dir, name: &OsStr) -> Result<Option<Lock>> {
         let path = dir.path().join(name);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -120,6 +120,11 @@ impl Lock {
                 opened => opened.map_err(|error| DurableError::new("open lock", &path, error))?,
             };
             let Some(substitute) = taken_now(&file, &path)? else { return Ok(None) };
+            if is_taken && stat_of(&file, &path)?.st_size as u64 <= CLEAN_BYTES {
+                // It says no more than its length. Whoever made the other name keeps it, and here a new one is made.
+                dir.remove_unsynced(name)?;
+                continue;
+            }
             if is_taken {
                 dir.move_aside(name, FileType::RegularFile)?;
                 continue;

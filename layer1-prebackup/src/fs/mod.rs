@@ -39,6 +39,8 @@ pub use self::{
 };
 pub(crate) use atomic::{HashingWriter, is_temp};
 pub(crate) use dir::{open_making_folders, was_put_aside};
-pub(crate) use file::{COPY_BYTES, hash_of_prefix_with, hashes_of_prefixes, may_be_ours, read_exact_at};
-pub(crate) use own::{read_own_under_any_names, remove_own};
+pub(crate) use file::{
+    COPY_BYTES, has_other_names, hash_of_prefix_with, hashes_of_prefixes, may_be_ours, read_exact_at,
+};
+pub(crate) use own::remove_own;
 pub(crate) use shortcomings::Shortcoming;

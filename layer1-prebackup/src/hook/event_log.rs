@@ -78,9 +78,15 @@ fn entry_of(event: &Event) -> Option<Vec<u8>> {
 
 /// What can be no journal of ours holds nothing; writing puts ours in its place.
 fn read(folder: &Dir, name: &OsStr) -> Result<Vec<u8>, ArchiveError> {
+    let says_event =
+        |line: &[u8]| serde_json::from_slice::<serde_json::Value>(line).is_ok_and(|line| line["event"].is_string());
     // Whoever writes here holds the lock.
     match folder.read_own_file(name, JOURNAL_BYTES_MAX) {
         Err(error) if error.is_not_ours() => Ok(Vec::new()),
+        // Under a further name it may be anybody's.
+        Ok(Some(text)) if folder.is_taken(name)? && !text.split_inclusive(|byte| *byte == b'\n').all(says_event) => {
+            Ok(Vec::new())
+        }
         journal => Ok(journal?.unwrap_or_default()),
     }
 }

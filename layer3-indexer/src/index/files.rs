@@ -23,6 +23,10 @@ const SET_ASIDE: &str = ".set-aside-";
 /// What belongs to the database beside it: its log, the log's index, a journal that another program left, the sums.
 pub(super) const PARTS: [&str; 5] = ["-wal", "-shm", JOURNAL, SUMS, ""];
 const JOURNAL: &str = "-journal";
+/// How each begins. The last byte of the log's first four says in which order of bytes its sums were made.
+pub(super) const MAGIC: &[u8] = b"SQLite format 3\0";
+const LOG_BEGIN: [u8; 3] = [0x37, 0x7f, 0x06];
+const SUMS_BEGIN: &[u8] = b"3fldsum1";
 /// How a journal begins: <https://sqlite.org/fileformat2.html#the_rollback_journal>.
 const JOURNAL_MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 
@@ -45,7 +49,7 @@ pub(super) fn not_ours(path: &Path) -> Result<Option<String>, IndexError> {
             2.. => "it is one file under several names (hard links)",
             _ if is_hollow => "it is nearly all holes",
             // SQLite would delete one that it cannot roll back.
-            _ if part == JOURNAL && !is_journal(&file)? => "it is no journal of SQLite's",
+            _ if part == JOURNAL && !begins_with(&file, &JOURNAL_MAGIC)? => "it is no journal of SQLite's",
             _ => continue,
         };
         return Ok(Some(format!("{}: {what}", file.file_name().unwrap_or_default().to_string_lossy())));
@@ -53,16 +57,38 @@ pub(super) fn not_ours(path: &Path) -> Result<Option<String>, IndexError> {
     Ok(None)
 }
 
-/// Whether a file that SQLite would take for a journal begins like one, or is empty.
-fn is_journal(file: &Path) -> Result<bool, IndexError> {
+/// Those of its files that have further names, as after `cp -al`; none, if one of them does not begin as ours do.
+pub(super) fn linked(path: &Path) -> Result<Vec<PathBuf>, IndexError> {
+    let mut linked = Vec::new();
+    for part in PARTS {
+        let file = beside(path, part, "");
+        if !file.symlink_metadata().is_ok_and(|meta| meta.is_file() && meta.nlink() > 1) {
+            continue;
+        }
+        let is_ours = match part {
+            "-shm" => true,
+            "-wal" => begins_with(&file, &LOG_BEGIN)?,
+            SUMS => begins_with(&file, SUMS_BEGIN)?,
+            "" => begins_with(&file, MAGIC)?,
+            _ => false,
+        };
+        if !is_ours {
+            return Ok(Vec::new());
+        }
+        linked.push(file);
+    }
+    Ok(linked)
+}
+
+/// Whether a file begins so, or is empty. Zeros are what SQLite leaves of one that is done with.
+fn begins_with(file: &Path, expected: &[u8]) -> Result<bool, IndexError> {
     let read = File::open(file).and_then(|opened| {
         let mut begin = Vec::new();
-        opened.take(JOURNAL_MAGIC.len() as u64).read_to_end(&mut begin)?;
+        opened.take(expected.len() as u64).read_to_end(&mut begin)?;
         Ok(begin)
     });
     match read {
-        // Zeros are what SQLite leaves of one that is done with.
-        Ok(begin) => Ok(begin == JOURNAL_MAGIC || begin.iter().all(|byte| *byte == 0)),
+        Ok(begin) => Ok(begin == expected || begin.iter().all(|byte| *byte == 0)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(source) => Err(IndexError::Read { path: file.to_owned(), source }),
     }

@@ -153,6 +153,8 @@ impl Index {
             checksums::verify(&mut index.connection, path)
         };
         match verify() {
+            // A snapshot of hard links is nothing wrong. Who uses it next makes the files its own.
+            Err(IndexError::Unusable { .. }) if !files::linked(path)?.is_empty() => Ok(None),
             Err(IndexError::Unusable { what, .. }) => Ok(Some(what)),
             // It is whole, and made again when it is used next.
             Err(IndexError::Outdated { .. }) => Ok(None),

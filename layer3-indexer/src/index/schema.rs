@@ -1,6 +1,6 @@
 //! The database file: made, opened, set aside.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -9,8 +9,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::{IndexError, Sqlite};
-use super::files::{self, PAGE_BYTES, PARTS, beside, database, free_name, identity_of, not_ours};
-use super::wait::{begin, retry_while_busy, wait_for_others};
+use super::files::{self, MAGIC, PAGE_BYTES, PARTS, beside, database, free_name, identity_of, not_ours};
+use super::wait::{begin, read_while_busy, retry_while_busy, wait_for_others, write_lock};
 
 /// Version of the schema and of everything that is derived from transcripts. An index of an older
 /// version is set aside and made again; a newer one is refused.
@@ -22,7 +22,6 @@ const PAGE_CACHE_KIB: i64 = 8 * 1024;
 const PAGES_READ: i64 = 32;
 
 // Of the header that every database begins with: <https://sqlite.org/fileformat2.html#the_database_header>.
-const MAGIC: &[u8] = b"SQLite format 3\0";
 const HEADER_BYTES: usize = 100;
 /// Big-endian numbers in the header.
 const PAGE_BYTES_AT: usize = 16;
@@ -185,6 +184,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, IndexError> {
     if let Some(parent) = path.parent() {
         fs::Dir::create(parent)?;
     }
+    own_files(path)?;
     match open_once(path) {
         Err(error) if error.is_damage() => {
             let set_aside = set_aside(path, None)?;
@@ -192,6 +192,27 @@ pub(super) fn open(path: &Path) -> Result<Opened, IndexError> {
         }
         opened => opened,
     }
+}
+
+/// Puts copies in the place of files that have further names, as after `cp -al`: SQLite writes in place, so in the
+/// snapshot too. What readers share is made again by the first of them.
+fn own_files(path: &Path) -> Result<(), IndexError> {
+    if files::linked(path)?.is_empty() {
+        return Ok(());
+    }
+    let _lock = write_lock(path)?;
+    for file in files::linked(path)? {
+        let unreadable = |source| IndexError::Read { path: file.clone(), source };
+        let mut source = File::open(&file).map_err(unreadable)?;
+        let bytes = source.metadata().map_err(unreadable)?.len();
+        if file == beside(path, "-shm", "") {
+            fs::remove_file(&file)?;
+        } else {
+            let hash = fs::hash_of_prefix(&source, bytes, &file)?;
+            fs::copy_file(&mut source, &file, bytes, &hash, fs::Existing::Replaced)?;
+        }
+    }
+    Ok(())
 }
 
 /// Opens an existing index for reading.
@@ -318,12 +339,12 @@ fn version_of(connection: &Connection, path: &Path) -> Result<Option<i32>, Index
             _ => Some(-1),
         })
     };
-    retry_while_busy(path, read).doing("open", path)
+    read_while_busy(path, read).doing("open", path)
 }
 
 /// A database with anything else in it than ours is made again.
 fn make_sure_of_schema(connection: &Connection, path: &Path) -> Result<(), IndexError> {
-    let digest = retry_while_busy(path, || schema_digest(connection)).doing("open", path)?;
+    let digest = read_while_busy(path, || schema_digest(connection)).doing("open", path)?;
     match digest.to_hex().as_str() == TABLES {
         true => Ok(()),
         false => Err(IndexError::Unusable { path: path.to_owned(), what: "its tables are not ours".to_owned() }),

@@ -371,7 +371,11 @@ fn find(places: &Places, stores: &Rc<Stores>, meant: &Meant) -> Result<Found, Fa
             ahead.iter().any(|of| (&of.session_id, &of.project, &of.path) == (&new.session_id, &new.project, &new.path))
         };
         for only in meant.passes() {
-            let of_copy = damaged_in(layer1, only)?;
+            let mut of_copy = damaged_in(layer1, only)?;
+            for key in meant.keys.iter().filter(|key| only.is_none_or(|only| only == *key)) {
+                // One that cannot be looked at was found above.
+                of_copy.extend(layer1.one_file_with(layer3(stores), key).unwrap_or_default());
+            }
             note(layer1, only, &of_copy, &mut unnoted);
             findings.extend(of_copy.iter().map(FindingEntry::of_first_copy).filter(|new| !is_known(new)));
         }

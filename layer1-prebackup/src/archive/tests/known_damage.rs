@@ -122,6 +122,14 @@ fn notes_that_cannot_be_used_are_told_and_made_anew_by_a_verification_of_all() {
     scene.save();
     verify(&scene, None);
     assert_eq!(known(&scene), ["s1.jsonl"]);
+    // What stood there is kept, whatever it was.
+    let aside = |n: &str| path.with_file_name(format!(".damage.json.not-ours{n}"));
+    assert_eq!(fs::read_to_string(aside("")).unwrap(), good[..good.len() / 2]);
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert!(known(&scene).is_empty());
+    verify(&scene, None);
+    assert!(known(&scene) == ["s1.jsonl"] && aside(".2").is_dir());
     let newer = r#"{"format":2,"damage":[]}"#;
     fs::write(&path, newer).unwrap();
     assert!(matches!(archive.note_damage(None, &found, "x"), Err(ArchiveError::NewerFormat { .. })));

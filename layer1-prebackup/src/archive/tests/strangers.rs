@@ -1,7 +1,7 @@
 //! Stores that somebody else changed: copies under other names, and what can be no file of ours.
 
 use std::os::unix::fs::{MetadataExt, symlink};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::super::ledger::{Entry, Ledger};
 use super::compress::key;
@@ -222,7 +222,7 @@ fn a_source_that_lies_nowhere_near_is_not_opened() {
 }
 
 /// A tool that looks for duplicates, or `cp -al`, gives files a second name. What is exactly as recorded stays readable,
-/// which may be the only copy there is; nothing is written under the other name; and it is told.
+/// which may be the only copy there is; nothing is written under the other name; and the name alone is no damage.
 #[test]
 fn what_has_a_second_name_is_read_where_it_proves_itself_and_never_written_to() {
     let scene = with_side_file();
@@ -254,9 +254,9 @@ fn what_has_a_second_name_is_read_where_it_proves_itself_and_never_written_to() 
         std::io::Read::read_to_end(&mut opened, &mut read).unwrap();
         assert_eq!(&read, before, "{:?}", file.name);
     }
-    let told = format!("{:?}", archive.quick_check(&key()).unwrap().findings);
-    assert!(told.contains("several names"), "{told}");
-    assert!(format!("{:?}", archive.verify(None).unwrap()).contains("several names"));
+    let looked = archive.quick_check(&key()).unwrap();
+    assert!(looked.has_other_names && looked.findings.is_empty(), "{looked:?}");
+    assert!(archive.verify(None).unwrap().is_empty() && archive.repair(None, None).unwrap().is_empty());
     // It goes on, whole, and the versions with it.
     fs::write(scene.transcript(), [&source[..], b"more\n"].concat()).unwrap();
     scene.save();
@@ -272,6 +272,34 @@ fn what_has_a_second_name_is_read_where_it_proves_itself_and_never_written_to() 
     fs::write(beside.path().join("secret"), "SECRET").unwrap();
     fs::hard_link(beside.path().join("secret"), &at).unwrap();
     assert!(scene.archive().slot(&key(), &all[1].name).open().is_err());
+}
+
+/// A tool that links equal files makes one file of two: a copy that is also the transcript, or the other copy, is none.
+#[test]
+fn what_is_one_file_with_the_transcript_or_the_other_copy_is_told_and_gets_a_file_of_its_own() {
+    let (scene, second) = (saved(&["one\n"]), saved(&["one\n"]));
+    let (copy, of_second) = (scene.store().join("p/s1.jsonl"), second.store().join("p/s1.jsonl"));
+    let relink = |from: &Path, to: &Path| {
+        fs::remove_file(to).unwrap();
+        fs::hard_link(from, to).unwrap();
+    };
+    let is_alone = |path: &Path| path.metadata().unwrap().nlink() == 1;
+    let told = |findings: Vec<Finding>| findings.iter().any(|finding| finding.detail.contains("one file with"));
+    // With the transcript: by the name of either.
+    relink(&scene.transcript(), &copy);
+    assert!(told(scene.archive().verify(None).unwrap()) && told(scene.archive().quick_check(&key()).unwrap().findings));
+    assert!(scene.archive().repair(None, None).unwrap()[0].healed && is_alone(&copy));
+    relink(&copy, &scene.transcript());
+    append(&scene.transcript(), b"");
+    scene.save();
+    assert!(is_alone(&copy) && scene.content("p/s1.jsonl") == b"one\n");
+    // With the other copy, which is no other one then.
+    relink(&of_second, &copy);
+    let (first, other) = (scene.archive(), second.archive());
+    assert!(first.verify(None).unwrap().is_empty());
+    assert!(told(first.one_file_with(&other, &key()).unwrap()));
+    assert!(first.repair(None, Some(&other)).unwrap()[0].healed && is_alone(&copy) && is_alone(&of_second));
+    assert!(first.one_file_with(&other, &key()).unwrap().is_empty());
 }
 
 /// A look at every session costs one listing of their folder, not one for each; and a folder that changes is listed anew.

@@ -69,6 +69,10 @@ fn look(store: &Path, seen: &dyn Fn(&str) -> Seen, save: &str, examination: &mut
         match archive.quick_check(&key) {
             Ok(check) => {
                 findings.extend(check.findings.iter().map(|found| damaged(context, archive, found)));
+                // Of the second one, the first was looked at before.
+                let first = examination.first.archive.as_ref().filter(|_| check.has_other_names);
+                let shared = first.map(|first| archive.one_file_with(first, &key).unwrap_or_default());
+                findings.extend(shared.unwrap_or_default().iter().map(|found| damaged(context, archive, found)));
                 found.sessions.push(FoundSession::looked_at(key, check));
                 found.ids.insert(id);
             }
