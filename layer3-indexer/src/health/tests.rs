@@ -702,14 +702,14 @@ fn jobs_of_layer2_are_read_as_files() {
     layer1_prebackup::fs::platform::make_fifo(&scene.places.outbox().join("fifo.json"));
     let status = status_after(&scene, 0);
     let outbox = (status.figures.outbox.jobs, status.figures.outbox.failed, status.figures.outbox.unreadable);
-    assert_eq!((outbox, status.figures.outbox.oldest_age_seconds.map(|age| age / 3600)), ((3, 1, 4), Some(48)));
+    assert_eq!((outbox, status.figures.outbox.oldest_age_seconds.map(|age| age / 3600)), ((3, 1, 3), Some(48)));
     insta::assert_snapshot!(found(&scene, 0), @r"
+    ! not-ours ~/.claude-backup-sessions/.outbox/fifo.json: a FIFO stands in the place of a file or folder of Threefold's, which cannot be used until it is moved [layer3 verify --repair]
     ! stuck-job ~/.claude-backup-sessions/.outbox/a@p.json: waits for 2 days: the server did not answer [layer2 drain --foreground]
     ! failed-job ~/.claude-backup-sessions/.outbox/b@p.json: set aside as failed: refused [layer2 drain --foreground --retry-failed]
-    ! unreadable-job ~/.claude-backup-sessions/.outbox/d.json: not a job: EOF while parsing an object at line 1 column 1 [layer2 pending]
-    ! unreadable-job ~/.claude-backup-sessions/.outbox/e.json: not a job: no JSON object [layer2 pending]
-    ! unreadable-job ~/.claude-backup-sessions/.outbox/fifo.json: not a job: no regular file [layer2 pending]
-    ! unreadable-job ~/.claude-backup-sessions/.outbox/notes: not a job: expected value at line 1 column 1 [layer2 pending]
+    ! unreadable-job ~/.claude-backup-sessions/.outbox/d.json: not a job: EOF while parsing an object at line 1 column 1 [layer2 dismiss d.json]
+    ! unreadable-job ~/.claude-backup-sessions/.outbox/e.json: not a job: no JSON object [layer2 dismiss e.json]
+    ! unreadable-job ~/.claude-backup-sessions/.outbox/notes: not a job: expected value at line 1 column 1 [layer2 dismiss notes]
     ");
 }
 

@@ -52,7 +52,13 @@ pub(super) fn write_lock(path: &Path) -> Result<fs::Lock, IndexError> {
     taken.ok_or_else(|| IndexError::Busy { path: path.to_owned(), seconds: patience.as_secs() })
 }
 
-/// Runs what SQLite may refuse because of other processes without waiting for them itself.
+/// Runs what only reads, and SQLite may refuse because of other processes without waiting for them itself.
+pub(super) fn read_while_busy<T>(path: &Path, attempt: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    // That it may be read says nothing of who holds the write lock.
+    retry_while_busy(&beside(path, "-read", ""), attempt)
+}
+
+/// The same of what writes.
 pub(super) fn retry_while_busy<T>(
     path: &Path,
     mut attempt: impl FnMut() -> rusqlite::Result<T>,
@@ -80,4 +86,28 @@ pub(super) fn wait_for_others(attempts: i32) -> bool {
 fn is_busy(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error_code();
     matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_who_waited_in_vain_for_the_write_lock_asks_once_from_then_on_and_reads_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sessions.db");
+        let refused = |asked: &mut u32| {
+            *asked += 1;
+            Err::<(), _>(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), None))
+        };
+        with_patience(BUSY_PAUSE * 5, || {
+            let (mut first, mut second) = (0, 0);
+            assert!(retry_while_busy(&path, || refused(&mut first)).is_err());
+            assert!(read_while_busy(&path, || Ok(())).is_ok());
+            assert!(retry_while_busy(&path, || refused(&mut second)).is_err());
+            assert!(first > 1 && second == 1, "{first} {second}");
+            let _held = fs::Lock::try_now(&beside(&path, ".turnstile", ".")).unwrap();
+            assert!(matches!(write_lock(&path), Err(IndexError::Busy { .. })));
+        });
+    }
 }

@@ -20,6 +20,7 @@ mod export;
 mod faults;
 mod finder;
 mod finding;
+mod foreign;
 mod forget;
 mod generations;
 mod gigabyte;
