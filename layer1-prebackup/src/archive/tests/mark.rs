@@ -117,9 +117,8 @@ fn a_run_in_which_something_failed_does_not_end_clean() {
     let (scene, _) = saved();
     let side = scene.transcript().with_extension("").join("title.json");
     fs::create_dir_all(side.parent().unwrap()).unwrap();
-    fs::write(&side, "title").unwrap();
-    // A file stands where the folder of the copy belongs.
-    fs::write(scene.store().join("p/s1"), "").unwrap();
+    // It does not fit on the disk.
+    fs::File::create(&side).unwrap().set_len(1 << 42).unwrap();
     let save = || {
         let (id, transcript) = (SessionId::parse("s1").unwrap(), scene.transcript());
         let request = SaveRequest {
@@ -134,7 +133,7 @@ fn a_run_in_which_something_failed_does_not_end_clean() {
         scene.archive().save(&request).unwrap().problems.len()
     };
     assert_eq!((save(), scene.mark()), (1, 0));
-    fs::remove_file(scene.store().join("p/s1")).unwrap();
+    fs::write(&side, "title").unwrap();
     assert_eq!((save(), scene.mark()), (0, 1));
     scene.is_clean();
 }
