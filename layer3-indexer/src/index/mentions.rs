@@ -13,7 +13,7 @@ use super::text::{SAID, Speaker};
 
 /// What the length of a message takes from its worth, of one that says several words of a question and of any other; and
 /// what of it is by how much it is longer than others.
-const LONG: f64 = 0.3;
+const LONG: f64 = 0.5;
 const LONG_ANYWHERE: f64 = 1.2;
 const LONGER: f64 = 0.75;
 /// What a word of a question says in the message beside.
