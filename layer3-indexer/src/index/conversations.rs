@@ -15,8 +15,6 @@ use super::ranking::{Ranking, Scored, rare};
 use super::text::is_same_everywhere;
 use super::topics::sessions_with;
 
-/// Words that say something, from which on a query is taken for a question: what holds only some of them is shown too.
-pub(super) const QUESTION_WORDS: usize = 4;
 /// Conversations whose messages are looked at to rank them.
 const HEAD: usize = 24;
 /// Most parts of a query that conversations may hold in different messages.
@@ -126,7 +124,7 @@ impl Ranking<'_> {
         let is_sentence = close.is_some_and(|close| close.is_sentence);
         let mut answers = Answers { sessions, missing, mentions: Rc::new(mentions), in_a_row, is_sentence };
         let is_held = answers.sessions.values().any(|(_, held)| *held == all);
-        if self.has_message_filter() || (!is_held && question.words.len() < QUESTION_WORDS) {
+        if self.has_message_filter() || (!is_held && !question.is_sentence) {
             self.add_held(question, &mut answers)?;
         }
         Ok(answers)

@@ -2,13 +2,17 @@
 //! them answers it, and so does what holds the most of them.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
-use super::fold::{folded, indexed, is_own_word, word_length, words};
+use super::fold::{folded, indexed, is_own_word, is_word_char, word_length, words};
 use super::matching::{By, Sought, Term};
 use super::query::{Query, quoted, word_term};
-use super::stop_words::{forms, is_stop_word};
+use super::stop_words::{forms, irregular, is_stop_word};
 use super::topics::{camel_parts, each_topic_word};
 
+/// Words from which on a query is taken for a question, those that say nothing included: what holds only some of the
+/// others is shown too.
+const QUESTION_WORDS: usize = 4;
 /// Words of a question that stay at least: of fewer, all are looked for.
 const CONTENT_WORDS_MIN: usize = 2;
 /// Words of a question that are looked for.
@@ -23,7 +27,7 @@ pub(super) struct Word {
     pub(crate) typed: String,
     /// The same and its other forms, for the index of words in FTS5's syntax.
     pub(crate) matches: String,
-    /// What a session that holds it has in the index of topics.
+    /// What a session that holds it has in the index of topics, in FTS5's syntax.
     pub(crate) topics: Vec<String>,
     /// Its parts, which say a little of it.
     pub(crate) parts: Vec<String>,
@@ -34,6 +38,8 @@ pub(super) struct Word {
 pub(super) struct Question {
     pub(crate) words: Vec<Word>,
     pub(crate) pairs: Vec<Pair>,
+    /// Whether it has the words of one, rather than the few that a search is mostly typed with.
+    pub(crate) is_sentence: bool,
 }
 
 /// Two words side by side.
@@ -71,7 +77,8 @@ impl Question {
             words: [place(&pair[0]), place(&pair[1])],
         });
         let pairs = pairs.take(CONTENT_WORDS_MAX).collect();
-        (all.len() > 1).then_some(Question { words: all, pairs })
+        let is_sentence = typed.iter().filter(|word| word.contains(is_word_char)).count() >= QUESTION_WORDS;
+        (all.len() > 1).then_some(Question { words: all, pairs, is_sentence })
     }
 
     /// Any of the words, the more the better, for the index of words.
@@ -88,7 +95,7 @@ impl Question {
     /// The question without some of its words.
     pub(crate) fn without(&self, is_dropped: impl Fn(usize) -> bool) -> Question {
         let kept = self.words.iter().enumerate().filter(|(n, _)| !is_dropped(*n));
-        Question { words: kept.map(|(_, word)| word.clone()).collect(), pairs: self.pairs.clone() }
+        Question { words: kept.map(|(_, word)| word.clone()).collect(), pairs: self.pairs.clone(), ..*self }
     }
 }
 
@@ -125,12 +132,16 @@ impl Word {
             topics.retain(|word| word.chars().count() > 1 || !word.starts_with(is_own_word));
         }
         let exact = word_term(&Term { text: typed.to_owned(), is_prefix: false })?;
-        let mut parts: Vec<String> = words_with_capitals(typed).flat_map(camel_parts).map(str::to_lowercase).collect();
+        let apart = typed.split(|c: char| !c.is_ascii_alphanumeric());
+        let mut parts: Vec<String> = apart.flat_map(camel_parts).map(str::to_lowercase).collect();
         parts.retain(|part| part.len() > 1);
         let mut alone = words(&text);
         let forms = match (alone.next(), alone.next()) {
-            (Some(word), None) => forms(word),
-            _ => Vec::new(),
+            (Some(word), None) => {
+                topics.iter_mut().for_each(|all| *all = [vec![all.as_str()], irregular(word)].concat().join(" OR "));
+                forms(word)
+            }
+            _ => BTreeSet::new(),
         };
         let matches = match forms.is_empty() {
             true => exact,
@@ -138,10 +149,6 @@ impl Word {
         };
         Some(Word { typed: typed.to_owned(), matches, topics, parts })
     }
-}
-
-fn words_with_capitals(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty())
 }
 
 /// A word as it is; of a sentence without spaces each two characters, but for those that only join others.

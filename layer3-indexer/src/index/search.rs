@@ -11,7 +11,7 @@ use rusqlite::{OptionalExtension, Row, params_from_iter};
 
 use super::contents::Contents;
 use super::context::{Side, context};
-use super::conversations::{Candidates, Conversation, QUESTION_WORDS};
+use super::conversations::{Candidates, Conversation};
 use super::error::{IndexError, Sqlite, none_if_refused};
 use super::families::Families;
 use super::matching::By;
@@ -183,12 +183,11 @@ impl Search<'_> {
             return Ok(entries);
         };
         let answers = self.ranking.answers(query, &question)?;
-        let is_question = question.words.len() >= QUESTION_WORDS;
         let all = self.ranking.of_question(&question, &answers, true);
         let has_all = !all.is_empty();
         let known = Known { sessions: all.sessions().collect(), ..Known::default() };
         let mut entries = Vec::new();
-        if !is_question {
+        if !question.is_sentence {
             entries = self.conversations(all)?;
             self.add_parts(query, &known, &mut entries)?;
         }
@@ -204,7 +203,7 @@ impl Search<'_> {
             }
             entries = self.conversations(any)?;
         }
-        if is_question {
+        if question.is_sentence {
             self.add_parts(query, &known, &mut entries)?;
         }
         Ok(entries)
@@ -285,7 +284,7 @@ impl Search<'_> {
         let mut entries = each_entry(&found);
         self.add_parts(query, &known, &mut entries)?;
         if let Some(question) = Question::of(query)
-            && (entries.is_empty() || question.words.len() >= QUESTION_WORDS)
+            && (entries.is_empty() || question.is_sentence)
         {
             let known: BTreeSet<i64> = entries.iter().filter_map(|entry| entry.message).collect();
             let any = self.ranking.worth(&question.any(), &self.ranking.score())?;

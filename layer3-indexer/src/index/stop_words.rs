@@ -1,5 +1,7 @@
 //! Words that a question needs and an answer does not hold: they say nothing about what is looked for.
 
+use std::collections::BTreeSet;
+
 /// In English, Spanish, German, French and Portuguese, folded; words that are something else in another of these, or
 /// in a program, are left out.
 const STOP_WORDS: &str = "
@@ -19,6 +21,17 @@ ao aos as com da das dos ela ele em essa esse foi isso ja mais na nao nas nem os
 
 /// Endings of English words that may stand for another form of the same word, longest first.
 const ENDINGS: [&str; 11] = ["ations", "ation", "ings", "ing", "ies", "ied", "edly", "ed", "es", "ly", "s"];
+/// English words that change within, each with its forms.
+const IRREGULAR: &str = "
+begin began begun, break broke broken, bring brought, build built, buy bought, catch caught, child children, choose chose chosen, come came,
+deal dealt, draw drew drawn, drink drank drunk, drive drove driven, eat ate eaten, fall fell fallen, feed fed, feel felt, fight fought, find
+found, fly flew flown, forget forgot forgotten, freeze froze frozen, get got gotten, give gave given, go went gone, grow grew grown, hang
+hung, hear heard, hide hid hidden, hold held, keep kept, know knew known, lead led, leave left, lose lost, make made, man men, mean meant,
+meet met, pay paid, ride rode ridden, rise rose risen, run ran, say said, see saw seen, sell sold, send sent, shake shook shaken, shrink
+shrank shrunk, sing sang sung, sit sat, sleep slept, speak spoke spoken, spend spent, stand stood, steal stole stolen, stick stuck, swim
+swam swum, take took taken, teach taught, tell told, think thought, throw threw thrown, wake woke woken, wear wore worn, win won, woman
+women, write wrote written
+";
 /// Letters that a word keeps at least.
 const STEM_CHARS_MIN: usize = 3;
 
@@ -27,17 +40,29 @@ pub(super) fn is_stop_word(word: &str) -> bool {
     STOP_WORDS.split_whitespace().any(|stop| stop == word)
 }
 
-/// Other forms of a folded English word, as far as its endings tell; some of them are no words. None of a short one.
-pub(super) fn forms(word: &str) -> Vec<String> {
-    let mut all: Vec<String> = stems(word).flat_map(|stem| forms_of(word, stem)).filter(|form| form != word).collect();
-    all.sort_unstable();
-    all.dedup();
-    all
+/// Other forms of a folded English word, as far as its endings tell or it is known to change within; some of them are no
+/// words. None of most short ones.
+pub(super) fn forms(word: &str) -> BTreeSet<String> {
+    let within = irregular(word).into_iter().flat_map(|other| regular(other).chain([other.to_owned()]));
+    regular(word).chain(within).filter(|form| form != word).collect()
+}
+
+/// Those that begin otherwise, as `bought` of `buys`.
+pub(super) fn irregular(word: &str) -> Vec<&'static str> {
+    let is_own = |known: &str| known == word || regular(word).any(|form| form == known);
+    let all = IRREGULAR.split(',').find(|all| all.split_whitespace().any(is_own));
+    all.into_iter().flat_map(str::split_whitespace).filter(|known| !is_own(known)).collect()
+}
+
+fn regular(word: &str) -> impl Iterator<Item = String> {
+    stems(word).flat_map(move |stem| forms_of(word, stem))
 }
 
 fn forms_of(word: &str, stem: &str) -> Vec<String> {
-    let is_of_y = word.ends_with("ies") || word.ends_with("ied") || stem.ends_with('y');
-    let stem = stem.strip_suffix('y').unwrap_or(stem);
+    // `try` is, `play` is not.
+    let ends_with_y = stem.strip_suffix('y').is_some_and(|rest| !rest.ends_with(['a', 'e', 'o', 'u']));
+    let is_of_y = word.ends_with("ies") || word.ends_with("ied") || ends_with_y;
+    let stem = if ends_with_y { &stem[..stem.len() - 1] } else { stem };
     let endings: &[&str] = if is_of_y { &["y", "ies", "ied", "ying"] } else { &["", "s", "e", "es", "ed", "ing"] };
     let mut forms: Vec<String> = endings.iter().map(|ending| format!("{stem}{ending}")).collect();
     if let Some(last) = stem.chars().next_back().filter(|last| !is_of_y && "bdglmnprt".contains(*last)) {
@@ -85,6 +110,8 @@ mod tests {
         for word in ["is", "used", "αβγδε", "e2e", "das"] {
             assert_eq!(stems(word).next(), None, "{word}");
         }
+        assert_eq!(irregular("buys"), ["bought"]);
+        assert!(irregular("painting").is_empty());
         assert!(is_stop_word("what") && is_stop_word("cuando") && !is_stop_word("backoff"));
     }
 
@@ -98,6 +125,10 @@ mod tests {
             &["control", "controls", "controlled", "controlling"],
             &["try", "tries", "tried", "trying"],
             &["log", "logs", "logged", "logging"],
+            &["buy", "buys", "buying", "bought"],
+            &["write", "writes", "writing", "wrote", "written"],
+            &["go", "went", "gone"],
+            &["play", "plays", "played", "playing"],
         ] {
             for (one, other) in all.iter().flat_map(|one| all.iter().map(move |other| (one, other))) {
                 assert!(one == other || forms(one).iter().any(|form| form == other), "{one}: {other}");

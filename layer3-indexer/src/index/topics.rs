@@ -264,7 +264,8 @@ pub(super) fn remove(transaction: &Transaction<'_>, session: i64) -> rusqlite::R
     Ok(())
 }
 
-/// In which sessions a word stands, in whatever form, and how often.
+/// In which sessions a word stands, in whatever form, and how often; of several joined by OR, as if of one: at least how
+/// often the most frequent does.
 pub(super) fn sessions_with(connection: &Connection, word: &str) -> rusqlite::Result<HashMap<i64, f64>> {
     // What SQLite takes for several words, it was given as such: there is no row of it.
     none_if_refused(read_sessions_with(connection, word))
@@ -272,7 +273,7 @@ pub(super) fn sessions_with(connection: &Connection, word: &str) -> rusqlite::Re
 
 fn read_sessions_with(connection: &Connection, word: &str) -> rusqlite::Result<HashMap<i64, f64>> {
     let mut statement = connection.prepare_cached("SELECT rowid FROM topics WHERE topics MATCH ?1")?;
-    let mut rows = statement.query([format!("\"{}\"", word.replace('"', "\"\""))])?;
+    let mut rows = statement.query([word])?;
     let mut sessions = HashMap::new();
     while let Some(row) = rows.next()? {
         let row: i64 = row.get(0)?;

@@ -763,7 +763,7 @@ fn a_word_that_no_conversation_has_is_the_nearest_that_some_has() {
         ("bcakoff", "b a", "backoff instead of bcakoff"),
         ("retyr", "a", "retry instead of retyr"),
         ("exponental coordinater", "a", "exponential instead of exponental, coordinator instead of coordinater"),
-        ("how does the retry wait with bakoff", "a", "backoff instead of bakoff"),
+        ("how does the retry wait with bakoff", "a b", "backoff instead of bakoff"),
         ("configurasion", "a", "configuracion instead of configurasion"),
         ("subscirptoins", "b", "subscriptions instead of subscirptoins"),
         // As it is: the word is there, in another form or as a part of one.
