@@ -64,16 +64,14 @@ impl Foreign {
                 each(&above, name.to_owned(), kind, FileType::Directory, false);
             }
         }
-        let sessions = beneath(&dir, Path::new(SESSIONS))?.map(|sessions| sessions.entries()).transpose()?;
         let mut folders: Vec<PathBuf> = OF_FILES.iter().map(PathBuf::from).collect();
-        for (name, kind) in sessions.unwrap_or_default() {
-            let is_asked_for = SessionId::parse(&name.to_string_lossy()).is_ok_and(|id| asked_for(&id));
-            match beneath(&dir, Path::new(SESSIONS))? {
-                Some(sessions) if is_asked_for && kind != FileType::Directory => {
-                    each(&sessions, name, kind, FileType::Directory, false);
+        if let Some(sessions) = beneath(&dir, Path::new(SESSIONS))? {
+            for (name, kind) in sessions.entries()? {
+                match SessionId::parse(&name.to_string_lossy()).is_ok_and(|id| asked_for(&id)) {
+                    true if kind == FileType::Directory => folders.push(Path::new(SESSIONS).join(name)),
+                    true => each(&sessions, name, kind, FileType::Directory, false),
+                    false => {}
                 }
-                _ if is_asked_for => folders.push(Path::new(SESSIONS).join(name)),
-                _ => {}
             }
         }
         for folder in folders {

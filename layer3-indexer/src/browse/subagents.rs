@@ -51,8 +51,9 @@ struct SubagentMeta {
 
 impl Subagents {
     pub(crate) fn of(copies: &SessionCopies) -> Subagents {
-        let mut subagents = Subagents::default();
-        for name in copies.names().into_iter().filter(|name| name.generation == 0) {
+        let (mut subagents, stand_in) = (Subagents::default(), copies.stand_in());
+        let is_one = |name: &StoredName| name.generation == 0 && stand_in.as_ref() != Some(name);
+        for name in copies.names().into_iter().filter(is_one) {
             let FileName::Side(rel) = &name.file else { continue };
             // Earlier versions of Claude Code kept them beside the transcript.
             let is_old = rel.strip_prefix(BESIDE).is_ok_and(|name| name.to_string_lossy().starts_with("agent-"));

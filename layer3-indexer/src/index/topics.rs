@@ -29,7 +29,7 @@ const NAME_COUNTS: f64 = 4.0;
 const DIGIT_BITS: u32 = 4;
 const UPDATE_BITS: u32 = 28;
 /// Words that are counted in memory; more of them are several updates.
-const WORDS_MAX: usize = 32_000;
+const WORDS_MAX: usize = 16_000;
 
 /// Gives each of the words of a text for the index of topics: folded, each followed by its parts if it has capitals within,
 /// and of what is written without spaces each character and each two side by side.
@@ -83,24 +83,42 @@ pub(super) struct WordBook {
     told: usize,
 }
 
-/// The words of a message.
+/// The words of a message, in as many parts as there were books.
 #[derive(Default)]
-pub(super) struct TopicWords {
+pub(super) struct TopicWords(Vec<Part>);
+
+#[derive(Default)]
+struct Part {
     /// By their numbers, as often as they stand: what it says of its session, …
     said: Vec<u32>,
     /// … and what people ask for in it.
     asked: Vec<u32>,
     /// The words of the numbers that come for the first time, each followed by a space.
     new: Box<str>,
-    /// Whether these are the first: numbers of messages before mean nothing any more.
+    /// Whether these are the first of a book: numbers before mean nothing any more.
     is_begin: bool,
 }
 
 impl WordBook {
     /// Adds the words of a text to those of a message.
     pub(crate) fn read(&mut self, text: &str, is_asked: bool, into: &mut TopicWords) {
-        let numbers = if is_asked { &mut into.asked } else { &mut into.said };
-        topic_words(text, &mut |word| numbers.push(self.number(word)));
+        if into.0.is_empty() {
+            into.0.push(Part::default());
+        }
+        topic_words(text, &mut |word| {
+            let number = self.number(word);
+            let part = into.0.last_mut().expect("there is one");
+            if is_asked {
+                part.asked.push(number)
+            } else {
+                part.said.push(number)
+            }
+            if self.ends.len() >= WORDS_MAX {
+                self.end(into);
+                into.0.push(Part::default());
+                self.begin_anew();
+            }
+        });
     }
 
     fn number(&mut self, word: &str) -> u32 {
@@ -124,14 +142,22 @@ impl WordBook {
         &self.text[start..self.ends[number]]
     }
 
-    /// Nothing is missing of these, whose message is handed over now.
+    fn begin_anew(&mut self) {
+        self.numbers.clear();
+        self.text.clear();
+        self.ends.clear();
+        self.told = 0;
+    }
+
+    /// Nothing more comes to the last part of these, which are handed over now.
     pub(crate) fn end(&mut self, words: &mut TopicWords) {
-        words.is_begin = self.told == 0;
-        words.new = self.text[self.told..].into();
+        let Some(part) = words.0.last_mut() else { return };
+        part.is_begin = self.told == 0;
+        part.new = self.text[self.told..].into();
+        // Many of these wait at a time.
+        part.said.shrink_to_fit();
+        part.asked.shrink_to_fit();
         self.told = self.text.len();
-        if self.ends.len() >= WORDS_MAX {
-            *self = WordBook::default();
-        }
     }
 }
 
@@ -193,26 +219,28 @@ impl Topics {
         transaction: &Transaction<'_>,
         session: i64,
     ) -> rusqlite::Result<()> {
-        if words.is_begin {
-            self.of_reader.clear();
-            if self.places.len() >= WORDS_MAX {
-                self.write(transaction, session)?;
-            }
-        }
-        for word in words.new.split_terminator(' ') {
-            let place = match self.places.get(word) {
-                Some(place) => *place,
-                None => {
-                    self.places.insert(word.into(), self.counts.len());
-                    self.counts.push(0);
-                    self.counts.len() - 1
+        for part in &words.0 {
+            if part.is_begin {
+                self.of_reader.clear();
+                if self.places.len() >= WORDS_MAX {
+                    self.write(transaction, session)?;
                 }
-            };
-            self.of_reader.push(place);
-        }
-        for (numbers, times) in [(&words.said, 1), (&words.asked, ASKED_COUNTS)].into_iter().filter(|_| is_wanted) {
-            self.all += numbers.len() as u64 * u64::from(times);
-            numbers.iter().for_each(|number| self.counts[self.of_reader[*number as usize]] += times);
+            }
+            for word in part.new.split_terminator(' ') {
+                let place = match self.places.get(word) {
+                    Some(place) => *place,
+                    None => {
+                        self.places.insert(word.into(), self.counts.len());
+                        self.counts.push(0);
+                        self.counts.len() - 1
+                    }
+                };
+                self.of_reader.push(place);
+            }
+            for (numbers, times) in [(&part.said, 1), (&part.asked, ASKED_COUNTS)].into_iter().filter(|_| is_wanted) {
+                self.all += numbers.len() as u64 * u64::from(times);
+                numbers.iter().for_each(|number| self.counts[self.of_reader[*number as usize]] += times);
+            }
         }
         Ok(())
     }
@@ -335,7 +363,8 @@ mod tests {
             for update in updates {
                 let (mut topics, mut book) = (Topics::default(), WordBook::default());
                 // Message by message, and some of another one that is not counted.
-                for (n, part) in update.split_inclusive(' ').collect::<Vec<_>>().chunks(9).enumerate() {
+                let parts = [9, usize::MAX][usize::from(session == 2)];
+                for (n, part) in update.split_inclusive(' ').collect::<Vec<_>>().chunks(parts).enumerate() {
                     let mut words = TopicWords::default();
                     book.read(&part.concat(), false, &mut words);
                     book.end(&mut words);

@@ -20,6 +20,7 @@ use crate::stores::both::{Stores, unusable};
 use crate::stores::called::labels_of;
 use crate::stores::held::Held;
 use crate::stores::types::{BadCopy, Chosen, Copy, Layer, Unfit, Which};
+use crate::transcript::record::is_output;
 
 /// What both stores hold of one session.
 #[derive(Debug)]
@@ -228,7 +229,18 @@ impl SessionCopies {
         Err(failure)
     }
 
-    /// The transcript in this generation, 0 being the newest.
+    /// Where no transcript is stored at all, what is read in its place: what a subagent did.
+    pub(crate) fn stand_in(&self) -> Option<StoredName> {
+        let is_of_subagent = |name: &StoredName| match &name.file {
+            FileName::Transcript => false,
+            FileName::Side(rel) => rel.extension().is_some_and(|ext| ext == "jsonl") && !is_output(&name.file),
+        };
+        let names = self.names();
+        let has_transcript = names.iter().any(|name| name.file == FileName::Transcript);
+        names.into_iter().find(|name| name.generation == 0 && is_of_subagent(name)).filter(|_| !has_transcript)
+    }
+
+    /// The transcript in this generation, 0 being the newest, or what stands in for it.
     pub(crate) fn transcript(&self, generation: u32) -> Result<StoredName, Failure> {
         let id = &self.key.id;
         let mut known = self.names();
@@ -237,7 +249,8 @@ impl SessionCopies {
             return Ok(name.clone());
         }
         if generation == 0 {
-            return Err(Failure::new(format!("read session {id}: no transcript of it is stored")));
+            let absent = || Failure::new(format!("read session {id}: no transcript of it is stored")).of(Kind::Damaged);
+            return self.stand_in().ok_or_else(absent);
         }
         let older: Vec<String> =
             known.iter().filter(|name| name.generation > 0).map(|name| name.generation.to_string()).collect();

@@ -235,8 +235,11 @@ impl SessionCopies {
         Some(copy)
     }
 
-    /// What a reader of the newest content is told where that lost something.
+    /// What a reader of the newest content is told where that lost something, or is not there.
     pub(crate) fn loss_note(&self) -> Option<String> {
+        if self.stand_in().is_some() {
+            return Some("no transcript of it is stored; this is what its subagents did".to_owned());
+        }
         let loss = self.loss()?;
         let (text, name, version) = (loss.to_text(), self.name(), loss.version);
         let show = typed(LAYER3, &format!("show {name} --generation {version}"));

@@ -254,7 +254,10 @@ impl SessionStats {
             self.add_place(record, time_ms);
         }
         self.answers += u64::from(record.class == Class::Answer);
-        self.prompts += u64::from(record.class == Class::Prompt);
+        // A command that says what to do is a prompt, whoever answers; `/clear` is none.
+        let is_task = |block: &Block<'_>| matches!(block, Block::Act { args, .. } if !args.trim().is_empty());
+        let is_command = record.class == Class::Command && record.blocks.iter().any(is_task);
+        self.prompts += u64::from(record.class == Class::Prompt || is_command);
         for block in &record.blocks {
             if let Block::ToolUse { name, input, .. } = block {
                 self.add_tool(name, *input, record.timestamp_ms.unwrap_or(time_ms));

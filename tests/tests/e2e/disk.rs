@@ -330,33 +330,28 @@ fn a_store_that_is_deleted_between_two_events() {
 
 #[test]
 fn a_store_that_is_replaced_by_a_file_between_two_events() {
-    // What stands in the place of bookkeeping is put aside instead.
-    for what in ["", PROJECT] {
-        let scratch = Scratch::new();
-        let grown = saved(&scratch);
-        chain_delivered(&scratch, &transcripts::session_end(&grown.transcript));
-        let part_of = |store: &Path| if what.is_empty() { store.to_owned() } else { store.join(what) };
-        let aside = |store: &Path| (part_of(store), scratch.beside(&store.file_name().unwrap().to_string_lossy()));
-        let stores = [scratch.layer1_store(), scratch.layer3_store()];
-        for store in &stores {
-            let (place, aside) = aside(store);
-            fs::rename(&place, aside).expect("move a store or a part of it");
-            fs::write(&place, "mine").expect("put a file there");
-        }
-        grow(&grown, 5_000);
-        hook_in_trouble(&scratch, &grown.transcript);
-        let outcome = chain(&scratch, &transcripts::session_end(&grown.transcript));
-        assert!(!outcome.stderr.is_empty(), "{what}: it says so");
-        scratch.await_no_process(DELIVERY);
-        for store in &stores {
-            let (place, aside) = aside(store);
-            assert_eq!(fs::read(&place).ok().as_deref(), Some(&b"mine"[..]), "{}", place.display());
-            fs::remove_file(&place).expect("clear the way");
-            fs::rename(aside, &place).expect("bring it back");
-        }
-        assert_intact(&scratch, &grown);
-        assert_heals(&scratch, &grown);
+    // What stands in the place of a part of one is put aside instead.
+    let scratch = Scratch::new();
+    let grown = saved(&scratch);
+    chain_delivered(&scratch, &transcripts::session_end(&grown.transcript));
+    let aside = |store: &Path| scratch.beside(&store.file_name().unwrap().to_string_lossy());
+    let stores = [scratch.layer1_store(), scratch.layer3_store()];
+    for store in &stores {
+        fs::rename(store, aside(store)).expect("move a store");
+        fs::write(store, "mine").expect("put a file there");
     }
+    grow(&grown, 5_000);
+    hook_in_trouble(&scratch, &grown.transcript);
+    let outcome = chain(&scratch, &transcripts::session_end(&grown.transcript));
+    assert!(!outcome.stderr.is_empty(), "it says so");
+    scratch.await_no_process(DELIVERY);
+    for store in &stores {
+        assert_eq!(fs::read(store).ok().as_deref(), Some(&b"mine"[..]), "{}", store.display());
+        fs::remove_file(store).expect("clear the way");
+        fs::rename(aside(store), store).expect("bring it back");
+    }
+    assert_intact(&scratch, &grown);
+    assert_heals(&scratch, &grown);
 }
 
 /// A run of layer 1 as a user whom rights can be taken from; `None` where that cannot be had.
@@ -599,10 +594,9 @@ fn a_notice_of_the_future_does_not_silence_the_next() {
     let scratch = Scratch::new();
     let grown = saved(&scratch);
     grow(&grown, 5_000);
-    let copy = scratch.layer1_store().join(PROJECT);
-    let aside = scratch.beside("the copies");
-    fs::rename(&copy, &aside).expect("move the copies");
-    fs::write(&copy, "").expect("block their place");
+    let settings = scratch.home().join(".config/threefold/config.toml");
+    fs::create_dir_all(settings.parent().expect("a folder")).expect("make the folder of settings");
+    fs::write(&settings, "free_space_floor = \"900TB\"\n").expect("want more room than there is");
     let quiet = || scratch.hook(&scratch.turn_command(), &transcripts::prompt_submit(&grown.transcript)).output().ok();
     assert!(quiet().json()["systemMessage"].is_string());
     quiet().silent();
@@ -611,8 +605,7 @@ fn a_notice_of_the_future_does_not_silence_the_next() {
         set_modified(&mark.expect("list the marks").path(), SystemTime::now() + YEAR);
     }
     assert!(quiet().json()["systemMessage"].is_string(), "the clock went back: it is told again");
-    fs::remove_file(&copy).expect("clear the way");
-    fs::rename(&aside, &copy).expect("bring the copies back");
+    fs::remove_file(&settings).expect("want less");
     assert_intact(&scratch, &grown);
     assert_heals(&scratch, &grown);
 }

@@ -323,3 +323,23 @@ fn what_a_subagent_said_is_found_and_read_where_only_the_conversation_reports_it
     assert_eq!(show(&["--full"]).matches("quagmire").count(), 1);
     assert_eq!(page(&["--full"]).matches("quagmire").count(), 1);
 }
+
+#[test]
+fn a_command_that_says_what_to_do_is_a_conversation_before_anything_answers() {
+    let scratch = Scratch::new();
+    let command = |n: u32, text: &str| {
+        let id = transcripts::made_id(n);
+        transcripts::append(&scratch.transcript(&id), transcripts::prompt_line(&id, 1, text));
+    };
+    let review = "<command-message>review</command-message>\n<command-name>/review</command-name>\n<command-args>look at the axolotl module</command-args>";
+    command(1, review);
+    command(2, "<bash-input>make kangaroo</bash-input>");
+    command(3, "<command-name>/clear</command-name>\n<command-args></command-args>");
+    scratch.layer3(&["import"]).output().ok();
+    for (word, n) in [("axolotl", 1), ("kangaroo", 2)] {
+        let found = scratch.layer3(&["search", "--all", "--json", word]).output().ok().json();
+        assert_eq!(found["hits"][0]["session_id"], transcripts::made_id(n), "{found:#}");
+    }
+    let listed = scratch.layer3(&["list", "--all", "--json"]).output().ok().json();
+    assert_eq!(listed["sessions"].as_array().map(Vec::len), Some(2), "nobody said anything in the third: {listed:#}");
+}

@@ -9,6 +9,7 @@ use tests::binaries::{LAYER1, LAYER3};
 use tests::run::Run;
 use tests::scratch::{PROJECT, Scratch};
 use tests::stores::{self, assert_saved_twice};
+use tests::strace::{self, Traced};
 use tests::transcripts::{self, SUBAGENT};
 use tests::tree;
 
@@ -305,15 +306,20 @@ fn damage_that_was_found_leads_the_status_until_it_is_repaired() {
 
 #[test]
 fn damage_that_cannot_be_noted_is_told_all_the_same() {
+    if !strace::is_here("damage_that_cannot_be_noted_is_told_all_the_same") {
+        return;
+    }
     let scratch = Scratch::new();
     saved(&scratch);
     let copy = scratch.layer3_store().join(format!("{PROJECT}/{SUBAGENT}.gen-0001.jsonl"));
     let mut bytes = fs::read(&copy).expect("read a copy");
     bytes[20] ^= 1;
     fs::write(&copy, bytes).expect("damage a copy");
-    // What stands in the place of the lock's folder is another's.
-    fs::create_dir_all(scratch.layer3_store().join(".state/damage.json/x")).expect("keep it from being written");
-    let found = scratch.layer3(&["verify"]).output().exits(1);
+    let calls = "?rename,?renameat,renameat2";
+    let inject = format!("inject={calls}:error=ENOSPC");
+    let traced = Traced::new(&scratch, calls, &["-e", &inject], LAYER3, &["verify"]).output();
+    assert!(traced.fault_fired(), "{:#?}", traced.lines);
+    let found = traced.outcome.exits(1);
     assert!(found.text().contains("damaged  "), "{found:#?}");
     assert!(found.stderr.contains("status` will not know what was found damaged"), "{found:#?}");
 }

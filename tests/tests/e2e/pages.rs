@@ -308,3 +308,64 @@ fn a_page_is_opened_in_the_browser() {
     assert!(fs::read_to_string(opens(&["export", &made_id(2), "--open"])).expect("a page").contains("about the egret"));
     assert_eq!(opens(&["export", "--all", "--open", "-o", folder.to_str().expect("text")]), folder.join("index.html"));
 }
+
+#[test]
+fn a_conversation_of_which_only_the_agents_are_stored_is_shown_and_keeps_no_page_from_being_written() {
+    let (scratch, folder) = two();
+    // As older clients laid them down, and as newer ones do.
+    let said = |id: &str, words: &str| {
+        let line = transcripts::prompt_line(id, 1, words);
+        line.replacen('{', r#"{"isSidechain":true,"agentId":"abc1234","#, 1).replace(r#""isSidechain":false,"#, "")
+    };
+    let (old, new) = (made_id(3), made_id(4));
+    transcripts::append(&scratch.slug_dir().join("agent-abc1234.jsonl"), said(&old, "look at the marmots"));
+    let agents = scratch.transcript(&new).with_extension("").join("subagents");
+    fs::create_dir_all(&agents).expect("a folder of agents");
+    transcripts::append(&agents.join("agent-1.jsonl"), said(&new, "look at the wombats"));
+    transcripts::append(&agents.join("agent-2.jsonl"), said(&new, "look at the quokkas"));
+    scratch.layer3(&["import"]).limit(LIMIT).output().ok();
+    for (id, words) in [(&old, &["marmots"][..]), (&new, &["wombats", "quokkas"])] {
+        let shown = scratch.layer3(&["show", id, "--full"]).output().ok().text();
+        let page = scratch.layer3(&["export", id, "--format", "md"]).output().ok().text();
+        for text in [&shown, &page] {
+            assert!(text.contains("no transcript of it is stored"), "{text}");
+            // In the table of an export the first prompt stands once more.
+            let often = |word: &&&str| (1..=2).contains(&text.matches(**word).count());
+            assert!(words.iter().all(|word| often(&word)), "{words:?}: {text}");
+        }
+        assert!(scratch.layer3(&["show", id]).output().ok().text().contains(words[0]));
+    }
+    assert_eq!(counts(&export(&scratch, &folder, &[])), [4, 0, 0, 4]);
+    // A page that warns is written anew.
+    assert_eq!(counts(&export(&scratch, &folder, &[])), [2, 2, 0, 4]);
+}
+
+#[test]
+fn output_in_a_file_of_its_own_is_in_a_full_export() {
+    let scratch = Scratch::new();
+    let id = made_id(1);
+    let transcript = scratch.transcript(&id);
+    let outputs = transcript.with_extension("").join("tool-results");
+    fs::create_dir_all(&outputs).expect("a folder of outputs");
+    let file = outputs.join("toolu_01MAIN.txt");
+    let lines: String = (0..500).map(|n| format!("line {n} of the build\n")).collect();
+    fs::write(&file, &lines).expect("write the output");
+    let preview = format!(
+        "<persisted-output>\nOutput too large. Full output saved to: {}\n\nPreview:\nline 0 of the build\n...\n</persisted-output>",
+        file.display()
+    );
+    let call = transcripts::tool_line(&id, 2, "Bash", serde_json::json!({"command": "build"}));
+    let call_id = serde_json::from_str::<Value>(&call).expect("JSON")["message"]["content"][0]["id"].clone();
+    let result = serde_json::json!({
+        "type": "user", "uuid": "result-1", "timestamp": "2026-11-22T10:00:04.000Z", "sessionId": id,
+        "message": {"role": "user", "content": [{"type": "tool_result", "tool_use_id": call_id, "content": preview}]},
+    });
+    transcripts::append(&transcript, transcripts::prompt_line(&id, 1, "build it") + &call + &format!("{result}\n"));
+    chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    for format in ["md", "html"] {
+        let page =
+            |more: &[&str]| scratch.layer3(&[&["export", &id, "--format", format], more].concat()).output().ok().text();
+        assert!(page(&["--full"]).contains("line 499 of the build"), "{format}");
+        assert!(!page(&[]).contains("line 499 of the build"), "{format}");
+    }
+}

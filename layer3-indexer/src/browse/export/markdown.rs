@@ -309,10 +309,18 @@ fn escaped(line: &str, ticks: &Backticks) -> String {
         seen = at;
         // A bar within a span would end a cell of a table, and the code with it.
         let is_code = |code: &str| !code.contains('|') && !may_be_swallowed;
-        match ticks.span_at(at).filter(|(_, close)| is_code(&line[at..*close])) {
-            Some((length, close)) => {
+        match ticks.span_at(at) {
+            Some((length, close)) if is_code(&line[at..close]) => {
                 out.push_str(&line[at..close + length]);
                 from = close + length;
+            }
+            // Each in it, or one of them would begin another.
+            Some((length, close)) => {
+                for (n, part) in line[at..close + length].split('`').enumerate() {
+                    (0..n.min(1)).for_each(|_| push_reference(&mut out, '`'));
+                    escape(part, &mut out);
+                }
+                (from, seen) = (close + length, close);
             }
             None => {
                 let run = line[at..].len() - line[at..].trim_start_matches('`').len();
@@ -394,11 +402,13 @@ mod tests {
         check("\\<b>", "&#92;&lt;b>");
         check("\\`<b>`", "&#92;&#96;&lt;b>&#96;");
         check("http://e/`<b>` http://e/<b>", "http://e/&#96;&lt;b>&#96; http://e/&lt;b>");
-        check("http://e/`a b` `<c>`", "http://e/&#96;a b` `&lt;c>&#96;");
+        check("http://e/`a b` `<c>`", "http://e/&#96;a b&#96; `<c>`");
         check("a\\", "a&#92;");
         check("C:\\a *b*", "C:\\a *b*");
         check("&lt;script&gt;", "&amp;lt;script&amp;gt;");
         check("| `a|<b>` |", "| &#96;a|&lt;b>&#96; |");
+        check("the `a|<b>` or `<c>` and `d|``e`", "the &#96;a|&lt;b>&#96; or `<c>` and &#96;d|&#96;&#96;e&#96;");
+        check("`a|``b` ``<c>``", "&#96;a|&#96;&#96;b&#96; ``<c>``");
         check("``<b>` <i>", "&#96;&#96;&lt;b>&#96; &lt;i>");
     }
 

@@ -24,11 +24,12 @@ mod text;
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hasher};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use layer1_prebackup::fs::{self, Existing};
+use layer1_prebackup::names::FileName;
 
 use crate::browse::subagents::{Subagent, Subagents};
 use crate::failure::{Context, Failure, Kind};
@@ -36,7 +37,7 @@ use crate::stores::{Copy, SessionCopies};
 use crate::terminal;
 use crate::terminal::time::{Clock, format_rfc3339_ms, parse_rfc3339_ms};
 use crate::transcript::course::Course;
-use crate::transcript::record::{Block, Class, Record, Said, command_line, is_before_answers};
+use crate::transcript::record::{Block, Class, Record, Said, command_line, is_before_answers, is_output};
 use crate::transcript::redact::{Redactor, in_words};
 use answers::answers;
 use call::Call;
@@ -125,6 +126,19 @@ pub(crate) fn export(copies: &SessionCopies, options: &Options, out: &mut dyn Wr
     export.transcript(&mut content, 0)?;
     export.rest_of_subagents()?;
     export.finish()
+}
+
+/// A result and, below it, all of the output that Claude Code keeps in a file of its own and names in it.
+fn with_kept_output(copies: &SessionCopies, text: &str) -> Option<String> {
+    let is_named = |name: &FileName| match name {
+        FileName::Side(rel) => is_output(name) && rel.to_str().is_some_and(|rel| text.contains(rel)),
+        FileName::Transcript => false,
+    };
+    let name = copies.names().into_iter().find(|name| name.generation == 0 && is_named(&name.file))?;
+    let mut bytes = Vec::new();
+    // One that has no good copy is told by `verify`; its beginning is in the result.
+    copies.get(&name).ok()?.read().ok()?.read_to_end(&mut bytes).ok()?;
+    Some(format!("{text}\n\n{}", String::from_utf8_lossy(&bytes)))
 }
 
 /// When something was said in it last, in milliseconds since 1970.
@@ -309,7 +323,7 @@ impl Export<'_> {
 
     fn block(&mut self, block: &Block<'_>, record: &Record<'_>, depth: usize) -> Result<(), Failure> {
         let Export { renderer, sanitizer, pictures, .. } = self;
-        let (command, said);
+        let (command, said, whole);
         let is_answer = record.blocks.iter().any(|block| matches!(block, Block::ToolResult { .. }));
         let part = match block {
             // By it Claude Code lists the conversation.
@@ -356,7 +370,9 @@ impl Export<'_> {
                 let pictures = shown.iter().map(|picture| pictures.of(*picture)).collect();
                 let is_answered =
                     is_before_answers(text) && record.blocks.iter().any(|block| matches!(block, Block::Text(_)));
-                Part::Result { call, tool, text: sanitizer.clean(text), is_error: *is_error, is_answered, pictures }
+                whole = if sanitizer.full { with_kept_output(self.copies, text) } else { None };
+                let text = sanitizer.clean(whole.as_deref().unwrap_or(text));
+                Part::Result { call, tool, text, is_error: *is_error, is_answered, pictures }
             }
             Block::Picture(picture) => Part::Picture(pictures.of(*picture)),
             Block::Other(kind) => Part::Other(sanitizer.clean(kind)),

@@ -243,7 +243,10 @@ pub(crate) fn fitting(
 pub(crate) fn add_subagents(conversation: &mut Conversation, copies: &SessionCopies, window: &Window) {
     let known = Subagents::of(copies);
     let mut waiting: Vec<StoredName> = conversations(copies);
-    waiting.retain(|name| name.generation == 0 && matches!(name.file, FileName::Side(_)));
+    let stand_in = copies.stand_in();
+    waiting.retain(|name| {
+        name.generation == 0 && matches!(name.file, FileName::Side(_)) && stand_in.as_ref() != Some(name)
+    });
     loop {
         // What one of them called stands in what was added of it.
         let at_call = |name: &StoredName| {
