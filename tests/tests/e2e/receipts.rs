@@ -24,10 +24,12 @@ fn block(scratch: &Scratch, path: &str) -> PathBuf {
 fn a_side_file_that_layer3_could_not_store_keeps_the_job() {
     let scratch = Scratch::new();
     let transcript = transcripts::lay_out(&scratch, SUBAGENT);
-    let blocked = scratch.layer3_store().join(PROJECT).join(SUBAGENT);
-    fs::create_dir_all(scratch.layer3_store().join(PROJECT)).expect("make a folder");
-    fs::write(&blocked, "").expect("block the side files' folder");
-    chain(&scratch, &transcripts::session_end(&transcript));
+    let large = transcript.with_extension("").join("tool-results/large.txt");
+    transcripts::append(&large, vec![b'x'; 8 << 20]);
+    scratch.layer1(&["sweep", "--quiet"]).output().ok();
+    // Only that one does not fit: in blocks of 512 bytes.
+    let limited = format!("ulimit -f 8192; {}", scratch.chain_command(""));
+    scratch.hook(&limited, &transcripts::session_end(&transcript)).output().ok().silent();
     scratch.await_no_process(crate::product::DELIVERY);
     let jobs = pending(&scratch);
     assert_eq!(jobs.len(), 1, "{jobs:#?}");
@@ -35,7 +37,6 @@ fn a_side_file_that_layer3_could_not_store_keeps_the_job() {
     let copy = scratch.layer3_store().join(PROJECT).join(format!("{SUBAGENT}.jsonl"));
     assert_eq!(fs::read(copy).ok(), fs::read(&transcript).ok(), "the rest of the session is stored all the same");
 
-    fs::remove_file(blocked).expect("clear the way");
     drain(&scratch);
     assert_saved_twice(&scratch, &transcript);
     assert_verified(&scratch);
