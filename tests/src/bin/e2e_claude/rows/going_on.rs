@@ -200,7 +200,8 @@ fn branch(client: &Client) -> String {
 #[track_caller]
 fn told_from_its_origin(client: &Client, origin: &str, fork: &Path, words: &str) -> String {
     let fork = fork.file_stem().expect("a name").to_string_lossy().into_owned();
-    let hits = layer3(client, &["search", words, "--json"]).ok().json();
+    // As it stands there: words alone are a question, for which others may have something too.
+    let hits = layer3(client, &["search", &format!("\"{words}\""), "--json"]).ok().json();
     let hits = hits["hits"].as_array().expect("hits").iter();
     let sessions = hits.map(|hit| hit["session_id"].as_str().unwrap_or_default()).collect::<Vec<_>>();
     assert_eq!(sessions, [origin], "what the fork took over is one hit");
