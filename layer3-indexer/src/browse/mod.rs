@@ -6,6 +6,7 @@ pub(crate) mod fit;
 pub(crate) mod hosts;
 pub(crate) mod list;
 mod masking;
+mod outputs;
 pub(crate) mod pages;
 pub(crate) mod search;
 pub(crate) mod secrets;

@@ -350,6 +350,7 @@ fn output_in_a_file_of_its_own_is_in_a_full_export() {
     let file = outputs.join("toolu_01MAIN.txt");
     let lines: String = (0..500).map(|n| format!("line {n} of the build\n")).collect();
     fs::write(&file, &lines).expect("write the output");
+    fs::write(outputs.join("toolu_02NOBODY.txt"), "what no result names").expect("write the output");
     let preview = format!(
         "<persisted-output>\nOutput too large. Full output saved to: {}\n\nPreview:\nline 0 of the build\n...\n</persisted-output>",
         file.display()
@@ -360,12 +361,27 @@ fn output_in_a_file_of_its_own_is_in_a_full_export() {
         "type": "user", "uuid": "result-1", "timestamp": "2026-11-22T10:00:04.000Z", "sessionId": id,
         "message": {"role": "user", "content": [{"type": "tool_result", "tool_use_id": call_id, "content": preview}]},
     });
-    transcripts::append(&transcript, transcripts::prompt_line(&id, 1, "build it") + &call + &format!("{result}\n"));
+    // Named twice, it is written once.
+    let again = format!("{result}\n").replace("result-1", "result-2");
+    let said = transcripts::prompt_line(&id, 1, "build it") + &call + &format!("{result}\n{again}");
+    transcripts::append(&transcript, said);
     chain_delivered(&scratch, &transcripts::session_end(&transcript));
     for format in ["md", "html"] {
         let page =
             |more: &[&str]| scratch.layer3(&[&["export", &id, "--format", format], more].concat()).output().ok().text();
-        assert!(page(&["--full"]).contains("line 499 of the build"), "{format}");
-        assert!(!page(&[]).contains("line 499 of the build"), "{format}");
+        for words in ["line 250 of the build", "what no result names"] {
+            // A folded text shows its last line too.
+            let shown = if format == "html" { 2 } else { 1 };
+            assert!((1..=shown).contains(&page(&["--full"]).matches(words).count()), "{format}");
+            assert!(!page(&[]).contains(words), "{format}");
+        }
     }
+    // What cannot be had of it is told.
+    for store in [scratch.layer1_store(), scratch.layer3_store()] {
+        let copy = store.join(tests::scratch::PROJECT).join(&id).join("tool-results/toolu_01MAIN.txt");
+        fs::write(copy, lines.replace("line 7 ", "line 8 ")).expect("damage a copy");
+    }
+    let page = scratch.layer3(&["export", &id, "--format", "md", "--full"]).output();
+    assert!(page.text().contains("what no result names") && page.text().contains("failed to read"), "{page:?}");
+    assert!(page.stderr.contains("toolu_01MAIN.txt"), "{page:?}");
 }

@@ -22,6 +22,7 @@ mod renderer;
 mod tests;
 mod text;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, BufWriter, Read, Write};
@@ -29,15 +30,16 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use layer1_prebackup::fs::{self, Existing};
-use layer1_prebackup::names::FileName;
+use layer1_prebackup::names::StoredName;
 
+use crate::browse::outputs::Outputs;
 use crate::browse::subagents::{Subagent, Subagents};
 use crate::failure::{Context, Failure, Kind};
 use crate::stores::{Copy, SessionCopies};
 use crate::terminal;
 use crate::terminal::time::{Clock, format_rfc3339_ms, parse_rfc3339_ms};
 use crate::transcript::course::Course;
-use crate::transcript::record::{Block, Class, Record, Said, command_line, is_before_answers, is_output};
+use crate::transcript::record::{Block, Class, LINE_BYTES_MAX, Record, Said, command_line, is_before_answers};
 use crate::transcript::redact::{Redactor, in_words};
 use answers::answers;
 use call::Call;
@@ -98,6 +100,7 @@ pub(crate) fn export(copies: &SessionCopies, options: &Options, out: &mut dyn Wr
         seen: HashSet::new(),
         said: Said::default(),
         calls: BTreeMap::new(),
+        outputs: Outputs::of(copies, options.full),
         anchors: 0,
         last_speaker: None,
         left_out: LeftOut::default(),
@@ -125,20 +128,34 @@ pub(crate) fn export(copies: &SessionCopies, options: &Options, out: &mut dyn Wr
     export.renderer.begin(&header).context(WRITING)?;
     export.transcript(&mut content, 0)?;
     export.rest_of_subagents()?;
+    export.rest_of_outputs()?;
     export.finish()
 }
 
-/// A result and, below it, all of the output that Claude Code keeps in a file of its own and names in it.
-fn with_kept_output(copies: &SessionCopies, text: &str) -> Option<String> {
-    let is_named = |name: &FileName| match name {
-        FileName::Side(rel) => is_output(name) && rel.to_str().is_some_and(|rel| text.contains(rel)),
-        FileName::Transcript => false,
+/// What Claude Code keeps of a tool's output in a file of its own, under the file's path; what is wrong with it is a problem.
+fn kept_output(copies: &SessionCopies, name: &StoredName, problems: &mut Vec<String>) -> String {
+    let path = name.to_text(&copies.key.id);
+    let mut wrong = |problem: String| {
+        problems.push(problem.clone());
+        format!("{path}: {problem}")
     };
-    let name = copies.names().into_iter().find(|name| name.generation == 0 && is_named(&name.file))?;
-    let mut bytes = Vec::new();
-    // One that has no good copy is told by `verify`; its beginning is in the result.
-    copies.get(&name).ok()?.read().ok()?.read_to_end(&mut bytes).ok()?;
-    Some(format!("{text}\n\n{}", String::from_utf8_lossy(&bytes)))
+    let mut content = match copies.get(name) {
+        Ok(content) => content,
+        Err(failure) => return wrong(format!("failed to {failure}")),
+    };
+    let (bytes, mut read) = (content.at.bytes, Vec::new());
+    if let Err(error) = content.read().and_then(|reader| reader.take(LINE_BYTES_MAX as u64).read_to_end(&mut read)) {
+        return wrong(format!("failed to read {}: {error}", content.at.path.display()));
+    }
+    let text = String::from_utf8_lossy(&read);
+    if bytes > read.len() as u64 {
+        let cut = wrong(format!(
+            "{} is too long for a page: its first {LINE_BYTES_MAX} bytes are written",
+            name.to_text(&copies.key.id)
+        ));
+        return format!("{cut}\n{text}");
+    }
+    format!("{path}:\n{text}")
 }
 
 /// When something was said in it last, in milliseconds since 1970.
@@ -208,6 +225,7 @@ struct Export<'a> {
     said: Said,
     /// Tools of calls without result, by id.
     calls: BTreeMap<String, Sanitized<'static>>,
+    outputs: Outputs,
     anchors: u64,
     /// Who spoke last, and whether that was rewound.
     last_speaker: Option<(Speaker, bool)>,
@@ -370,8 +388,10 @@ impl Export<'_> {
                 let pictures = shown.iter().map(|picture| pictures.of(*picture)).collect();
                 let is_answered =
                     is_before_answers(text) && record.blocks.iter().any(|block| matches!(block, Block::Text(_)));
-                whole = if sanitizer.full { with_kept_output(self.copies, text) } else { None };
-                let text = sanitizer.clean(whole.as_deref().unwrap_or(text));
+                whole = self.outputs.named_in(text).iter().fold(Cow::Borrowed(&**text), |text, name| {
+                    format!("{text}\n\n{}", kept_output(self.copies, name, &mut self.exported.problems)).into()
+                });
+                let text = sanitizer.clean(&whole);
                 Part::Result { call, tool, text, is_error: *is_error, is_answered, pictures }
             }
             Block::Picture(picture) => Part::Picture(pictures.of(*picture)),
@@ -412,6 +432,35 @@ impl Export<'_> {
                 self.subagent(&subagent, DEPTH_MAX)?;
             }
         }
+    }
+
+    /// Outputs that no result names.
+    fn rest_of_outputs(&mut self) -> Result<(), Failure> {
+        let rest = self.outputs.rest();
+        if !self.keep.keeps_tools() {
+            self.left_out.unwanted += rest.len() as u64;
+            return Ok(());
+        }
+        for name in rest {
+            self.anchors += 1;
+            let header = MessageHeader {
+                speaker: Speaker::Tool,
+                anchor: format!("n-{}", self.anchors),
+                time: None,
+                goes_on: false,
+                is_result: true,
+                is_rewound: false,
+                is_prompt: false,
+                cost: None,
+            };
+            let text = kept_output(self.copies, &name, &mut self.exported.problems);
+            self.renderer.begin_message(&header).context(WRITING)?;
+            let (text, pictures) = (self.sanitizer.clean(&text), Vec::new());
+            let part = Part::Result { call: None, tool: None, text, is_error: false, is_answered: false, pictures };
+            self.renderer.part(&part, &mut self.sanitizer).context(WRITING)?;
+            self.renderer.end_message().context(WRITING)?;
+        }
+        Ok(())
     }
 
     fn subagent(&mut self, subagent: &Subagent, depth: usize) -> Result<(), Failure> {

@@ -20,6 +20,7 @@ use unicode_width::UnicodeWidthChar;
 
 use crate::browse::fit::{SAID, file_names, text_chars};
 use crate::browse::masking::{self, Masking, masked};
+use crate::browse::outputs::outputs;
 use crate::browse::subagents::Subagents;
 use crate::browse::title::side_title;
 use crate::failure::{Context, Failure, Kind};
@@ -295,13 +296,6 @@ fn add_subagent(
         }
         Err(failure) => conversation.notes.push(failure.to_string()),
     }
-}
-
-/// Every stored file of what a tool gave back that was too large for the transcript.
-fn outputs(copies: &SessionCopies) -> Vec<StoredName> {
-    let mut names = copies.names();
-    names.retain(|name| record::is_output(&name.file));
-    names
 }
 
 /// Adds each behind the message that names it, or behind the conversation. As far as there is room.
