@@ -75,8 +75,9 @@ impl Foreign {
             }
         }
         for folder in folders {
-            let Some(folder) = beneath(&dir, &folder)? else { continue };
-            for (name, kind) in folder.entries()? {
+            // One that cannot be read is told by who opens it, and hides nothing of the others.
+            let Ok(Some(folder)) = beneath(&dir, &folder) else { continue };
+            for (name, kind) in folder.entries().unwrap_or_default() {
                 let is_aside = was_put_aside(&name);
                 if is_aside || is_none_of_our_files(&name, kind) {
                     each(&folder, name, kind, FileType::RegularFile, is_aside);
