@@ -325,6 +325,13 @@ fn nothing_of_ours_is_written_among_transcripts_that_lie_in_a_store_by_a_link_or
     }
 }
 
+/// Said once a mount is there.
+const MOUNTED: &str = "it is mounted";
+
+fn mounted(from: &Path, to: &Path) -> String {
+    format!("mount --bind '{}' '{}' && echo '{MOUNTED}' >&2 && ", from.display(), to.display())
+}
+
 #[track_caller]
 fn one_folder(store: &str, below: &str, how: &str) {
     let scratch = Scratch::new();
@@ -334,15 +341,14 @@ fn one_folder(store: &str, below: &str, how: &str) {
     Dir::create(&folder).unwrap();
     let before = tree::all(&projects);
     let (kept, mount) = match how {
-        "mounted in" => (projects.clone(), format!("mount --bind '{}' '{}' && ", projects.display(), folder.display())),
+        "mounted in" => (projects.clone(), mounted(&projects, &folder)),
         _ => {
             let slug = scratch.slug_dir();
             fs::rename(&slug, folder.join(slug.file_name().unwrap())).unwrap();
             if how == "link" {
                 fs::remove_dir(&projects).and_then(|()| symlink(&folder, &projects)).unwrap();
             }
-            let mount = format!("mount --bind '{}' '{}' && ", folder.display(), projects.display());
-            (folder.clone(), if how == "link" { String::new() } else { mount })
+            (folder.clone(), if how == "link" { String::new() } else { mounted(&folder, &projects) })
         }
     };
     let before_it_all = tree::all(&kept);
@@ -361,15 +367,23 @@ fn one_folder(store: &str, below: &str, how: &str) {
     if mount.is_empty() {
         run = scratch.at_home(Run::new("/bin/sh")).args(["-c", &hooks]);
     } else {
-        let can = Command::new("/usr/bin/unshare").args(["-m", "true"]).output().is_ok_and(|out| out.status.success());
-        if !can {
-            // Only root mounts.
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: {how} {store}/{below}: only root mounts");
             return;
         }
         run = run.args(["-m", "/bin/sh", "-c", &hooks]);
     }
     let said = run.output();
     scratch.await_no_process(crate::product::DELIVERY);
+    let is_mounted = said.stderr.lines().next() == Some(MOUNTED);
+    assert_eq!(is_mounted, how != "link", "{how} {store}/{below}: {said:?}");
+    let refused = String::from_utf8_lossy(&said.stdout).into_owned() + &said.stderr;
+    assert!(refused.contains("where Claude Code keeps its transcripts"), "{how} {store}/{below} is told: {said:?}");
+    // And it costs no copy: what cannot be used is not.
+    let name = format!("{id}.jsonl");
+    let is_elsewhere = |path: &PathBuf| path.ends_with(&name) && !scratch.root().join(path).starts_with(&kept);
+    let copies = tree::all(scratch.root()).into_keys().filter(is_elsewhere).count();
+    assert!(copies > 0, "{how} {store}/{below} is saved: {said:?}");
     assert_eq!(tree::all(&kept), before_it_all, "{how} {store}/{below}: {said:?}");
     assert!(before.keys().all(|path| kept.join(path).exists()), "{how} {store}/{below}");
     assert!(!said.timed_out);
