@@ -148,6 +148,8 @@ pub(crate) struct Stat {
     pub(crate) ended: bool,
     /// When it started, in clock ticks since the machine started; `None` where the system counts otherwise.
     pub(crate) started: Option<u64>,
+    /// Time of a processor that it took, its threads that have ended included; none where the system counts otherwise.
+    pub(crate) cpu: Duration,
 }
 
 /// Looks at a process; `None` where the system does not tell.
@@ -254,13 +256,8 @@ pub fn work_of(number: u32) -> Work {
     let read = |name: &str| std::fs::read_to_string(format!("/proc/{number}/{name}")).unwrap_or_default();
     let counted = |line: &str| line.strip_prefix("rchar: ").or(line.strip_prefix("wchar: "))?.parse::<u64>().ok();
     let bytes_moved = read("io").lines().filter_map(counted).fold(0, u64::saturating_add);
-    // Nanoseconds on a processor, of all threads that have run.
-    let of_thread = |text: String| text.split(' ').next().and_then(|time| time.parse::<u64>().ok()).unwrap_or(0);
-    let threads = std::fs::read_dir(format!("/proc/{number}/task")).into_iter().flatten().flatten();
-    let nanoseconds = threads
-        .map(|thread| of_thread(std::fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default()))
-        .fold(0, u64::saturating_add);
-    Work { bytes_moved, cpu: Duration::from_nanos(nanoseconds) }
+    let cpu = pid(i64::from(number)).and_then(stat).map(|stat| stat.cpu).unwrap_or_default();
+    Work { bytes_moved, cpu }
 }
 
 /// As on Linux; here nothing tells.
@@ -275,15 +272,18 @@ fn parse_proc(text: &[u8]) -> Option<Stat> {
     let after = text.iter().rposition(|b| *b == b')')? + 1;
     let rest = String::from_utf8_lossy(&text[after..]).into_owned();
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-    // Field 22, counted from 1; the first of these is field 3.
-    let started = fields.get(22 - 3).and_then(|field| field.parse().ok());
-    Some(Stat { ended: matches!(fields.first(), Some(&"Z" | &"X")), started })
+    // Fields are counted from 1; the first of these is field 3.
+    let number = |field: usize| fields.get(field - 3).and_then(|field| field.parse::<u64>().ok());
+    let started = number(22);
+    let ticks = number(14).unwrap_or(0).saturating_add(number(15).unwrap_or(0));
+    let cpu = Duration::from_secs(ticks) / u32::try_from(rustix::param::clock_ticks_per_second()).unwrap_or(100);
+    Some(Stat { ended: matches!(fields.first(), Some(&"Z" | &"X")), started, cpu })
 }
 
 #[cfg(any(test, not(target_os = "linux")))]
 fn parse_ps(text: &[u8]) -> Option<Stat> {
     let state = text.trim_ascii_start().first()?;
-    Some(Stat { ended: *state == b'Z', started: None })
+    Some(Stat { ended: *state == b'Z', started: None, cpu: Duration::ZERO })
 }
 
 #[cfg(test)]
@@ -292,11 +292,13 @@ mod tests {
 
     #[test]
     fn the_words_of_both_systems_are_understood() {
-        let proc = b"42 (a) b) R) Z 1 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 98765 0 0";
-        assert_eq!(parse_proc(proc), Some(Stat { ended: true, started: Some(98765) }));
+        let proc = b"42 (a) b) R) Z 1 42 42 0 -1 4194560 1 0 0 0 150 50 0 0 20 0 1 0 98765 0 0";
+        let ticks = u32::try_from(rustix::param::clock_ticks_per_second()).unwrap();
+        let cpu = Duration::from_secs(200) / ticks;
+        assert_eq!(parse_proc(proc), Some(Stat { ended: true, started: Some(98765), cpu }));
         assert_eq!(parse_proc(b"42"), None);
-        assert_eq!(parse_ps(b"Ss+\n"), Some(Stat { ended: false, started: None }));
-        assert_eq!(parse_ps(b" Z\n"), Some(Stat { ended: true, started: None }));
+        assert_eq!(parse_ps(b"Ss+\n"), Some(Stat { ended: false, started: None, cpu: Duration::ZERO }));
+        assert_eq!(parse_ps(b" Z\n"), Some(Stat { ended: true, started: None, cpu: Duration::ZERO }));
         assert_eq!(parse_ps(b"\n"), None);
     }
 
@@ -314,21 +316,25 @@ mod tests {
     }
 
     #[test]
-    fn what_this_process_does_is_counted_where_the_system_tells() {
-        let before = work_of(std::process::id());
-        let started = Instant::now();
-        while started.elapsed() < Duration::from_millis(50) {
-            std::hint::black_box(std::fs::read("/dev/null").unwrap());
-        }
+    fn what_this_process_does_is_counted_where_the_system_tells_and_never_becomes_less() {
+        let me = || work_of(std::process::id());
+        let before = me();
+        // What a thread took is counted when it has ended, too.
+        let busy = move || {
+            let started = Instant::now();
+            while me().cpu < before.cpu + Duration::from_millis(50) && started.elapsed() < Duration::from_secs(30) {
+                std::hint::black_box(std::fs::read("/dev/null").unwrap());
+            }
+            me()
+        };
+        let within = std::thread::spawn(busy).join().unwrap();
         let (mut pipe, mut other) = std::io::pipe().unwrap();
         std::io::Write::write_all(&mut other, &[7; 4096]).unwrap();
         std::io::Read::read_exact(&mut pipe, &mut [0; 4096]).unwrap();
-        let after = work_of(std::process::id());
+        let after = me();
         if cfg!(target_os = "linux") {
-            assert!(
-                after.bytes_moved >= before.bytes_moved + 2 * 4096 && after.cpu > before.cpu,
-                "{before:?} {after:?}"
-            );
+            assert!(after.bytes_moved >= before.bytes_moved + 2 * 4096, "{before:?} {after:?}");
+            assert!(within.cpu > before.cpu && after.cpu >= within.cpu, "{before:?} {within:?} {after:?}");
         }
         assert_eq!(work_of(u32::MAX), Work::default());
     }
