@@ -29,7 +29,7 @@ const NAME_COUNTS: f64 = 4.0;
 const DIGIT_BITS: u32 = 4;
 const UPDATE_BITS: u32 = 28;
 /// Words that are counted in memory; more of them are several updates.
-const WORDS_MAX: usize = 16_000;
+const WORDS_MAX: usize = 32_000;
 
 /// Gives each of the words of a text for the index of topics: folded, each followed by its parts if it has capitals within,
 /// and of what is written without spaces each character and each two side by side.
@@ -69,16 +69,56 @@ fn topic_word(word: &str, each: &mut dyn FnMut(&str)) {
     camel_parts(word).for_each(lower);
 }
 
-/// The words that a reader came across, each with a number. Who writes rows knows them by these: looking up a word costs
+/// Words, each with a number: that of how many came before it.
+#[derive(Default)]
+struct Words {
+    /// By their hash. Where two words have one, the second has the next one that is free.
+    numbers: HashMap<u32, u32, RandomState>,
+    hasher: RandomState,
+    /// All of them, each followed by a space, and where each ends.
+    text: String,
+    ends: Vec<u32>,
+}
+
+impl Words {
+    /// The number of a word, which is the highest if it came for the first time.
+    fn number(&mut self, word: &str) -> u32 {
+        let mut hash = self.hasher.hash_one(word) as u32;
+        while let Some(number) = self.numbers.get(&hash) {
+            if self.word(*number) == word {
+                return *number;
+            }
+            hash = hash.wrapping_add(1);
+        }
+        let number = self.ends.len() as u32;
+        self.numbers.insert(hash, number);
+        self.text.push_str(word);
+        self.ends.push(self.text.len() as u32);
+        self.text.push(' ');
+        number
+    }
+
+    fn word(&self, number: u32) -> &str {
+        let start = number.checked_sub(1).map_or(0, |before| self.ends[before as usize] + 1);
+        &self.text[start as usize..self.ends[number as usize] as usize]
+    }
+
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn clear(&mut self) {
+        self.numbers.clear();
+        self.text.clear();
+        self.ends.clear();
+    }
+}
+
+/// The words that a reader came across. Who writes rows knows them by their numbers: looking up a word costs
 /// more than counting it, and the two are done in two threads.
 #[derive(Default)]
 pub(super) struct WordBook {
-    /// By their hash. Where two words have one, the second has the next one that is free.
-    numbers: HashMap<u64, u32, RandomState>,
-    hasher: RandomState,
-    /// All of them, one behind the other, and where each ends.
-    text: String,
-    ends: Vec<usize>,
+    words: Words,
     /// Where the part begins that no message has yet.
     told: usize,
 }
@@ -106,58 +146,31 @@ impl WordBook {
             into.0.push(Part::default());
         }
         topic_words(text, &mut |word| {
-            let number = self.number(word);
+            let number = self.words.number(word);
             let part = into.0.last_mut().expect("there is one");
             if is_asked {
                 part.asked.push(number)
             } else {
                 part.said.push(number)
             }
-            if self.ends.len() >= WORDS_MAX {
+            if self.words.len() >= WORDS_MAX {
                 self.end(into);
                 into.0.push(Part::default());
-                self.begin_anew();
+                self.words.clear();
+                self.told = 0;
             }
         });
-    }
-
-    fn number(&mut self, word: &str) -> u32 {
-        let mut hash = self.hasher.hash_one(word);
-        while let Some(number) = self.numbers.get(&hash) {
-            if self.word(*number as usize) == word {
-                return *number;
-            }
-            hash = hash.wrapping_add(1);
-        }
-        let number = self.ends.len() as u32;
-        self.numbers.insert(hash, number);
-        self.text.push_str(word);
-        self.ends.push(self.text.len());
-        self.text.push(' ');
-        number
-    }
-
-    fn word(&self, number: usize) -> &str {
-        let start = number.checked_sub(1).map_or(0, |before| self.ends[before] + 1);
-        &self.text[start..self.ends[number]]
-    }
-
-    fn begin_anew(&mut self) {
-        self.numbers.clear();
-        self.text.clear();
-        self.ends.clear();
-        self.told = 0;
     }
 
     /// Nothing more comes to the last part of these, which are handed over now.
     pub(crate) fn end(&mut self, words: &mut TopicWords) {
         let Some(part) = words.0.last_mut() else { return };
         part.is_begin = self.told == 0;
-        part.new = self.text[self.told..].into();
+        part.new = self.words.text[self.told..].into();
         // Many of these wait at a time.
         part.said.shrink_to_fit();
         part.asked.shrink_to_fit();
-        self.told = self.text.len();
+        self.told = self.words.text.len();
     }
 }
 
@@ -201,11 +214,11 @@ pub(super) fn camel_parts(word: &str) -> impl Iterator<Item = &str> {
 /// The words of an update, counted.
 #[derive(Default)]
 pub(super) struct Topics {
-    /// Where each word is counted.
-    places: HashMap<Box<str>, usize, RandomState>,
+    words: Words,
+    /// How often each of them stands, by its number.
     counts: Vec<u32>,
-    /// The places of a reader's numbers.
-    of_reader: Vec<usize>,
+    /// What number has here each that has one with the reader.
+    of_reader: Vec<u32>,
     /// All of them, those that were written included, each as often as it stands.
     pub(crate) all: u64,
 }
@@ -222,24 +235,17 @@ impl Topics {
         for part in &words.0 {
             if part.is_begin {
                 self.of_reader.clear();
-                if self.places.len() >= WORDS_MAX {
+                if self.words.len() >= WORDS_MAX {
                     self.write(transaction, session)?;
                 }
             }
             for word in part.new.split_terminator(' ') {
-                let place = match self.places.get(word) {
-                    Some(place) => *place,
-                    None => {
-                        self.places.insert(word.into(), self.counts.len());
-                        self.counts.push(0);
-                        self.counts.len() - 1
-                    }
-                };
-                self.of_reader.push(place);
+                self.of_reader.push(self.words.number(word));
             }
+            self.counts.resize(self.words.len(), 0);
             for (numbers, times) in [(&part.said, 1), (&part.asked, ASKED_COUNTS)].into_iter().filter(|_| is_wanted) {
                 self.all += numbers.len() as u64 * u64::from(times);
-                numbers.iter().for_each(|number| self.counts[self.of_reader[*number as usize]] += times);
+                numbers.iter().for_each(|number| self.counts[self.of_reader[*number as usize] as usize] += times);
             }
         }
         Ok(())
@@ -247,20 +253,22 @@ impl Topics {
 
     /// Writes them as rows of the session.
     pub(crate) fn write(&mut self, transaction: &Transaction<'_>, session: i64) -> rusqlite::Result<()> {
-        let counts = std::mem::take(&mut self.counts);
-        let mut words: Vec<(Box<str>, u32)> =
-            self.places.drain().map(|(word, place)| (word, counts[place])).filter(|(_, count)| *count > 0).collect();
-        if words.is_empty() {
-            return Ok(());
-        }
-        words.sort_unstable();
+        let mut words: Vec<u32> =
+            (0..).zip(&self.counts).filter(|(_, count)| **count > 0).map(|(word, _)| word).collect();
+        // Sorted, they cost the index less.
+        words.sort_unstable_by_key(|word| self.words.word(*word));
         let mut texts = [const { String::new() }; DIGITS];
-        for (word, count) in words {
-            let count = count.min((1 << DIGITS) - 1);
+        for number in words {
+            let count = self.counts[number as usize].min((1 << DIGITS) - 1);
             for (_, text) in texts.iter_mut().enumerate().filter(|(digit, _)| count >> digit & 1 == 1) {
-                text.push_str(&word);
+                text.push_str(self.words.word(number));
                 text.push(' ');
             }
+        }
+        self.words.clear();
+        self.counts.clear();
+        if texts.iter().all(String::is_empty) {
+            return Ok(());
         }
         let last = "SELECT rowid FROM topics WHERE rowid BETWEEN ?1 AND ?2 ORDER BY rowid DESC LIMIT 1";
         let (first, end) = rows_of(session);
@@ -373,7 +381,7 @@ mod tests {
                     book.read(&format!("often other{n}"), true, &mut others);
                     book.end(&mut others);
                     topics.add(&others, false, &transaction, session).unwrap();
-                    assert!(book.ends.len() < WORDS_MAX && topics.counts.len() < 2 * WORDS_MAX);
+                    assert!(book.words.len() < WORDS_MAX && topics.counts.len() < 2 * WORDS_MAX);
                 }
                 topics.write(&transaction, session).unwrap();
                 all += topics.all;
