@@ -262,14 +262,18 @@ fn summary_text(summary: &Summary, dry_run: bool, terminal: &Terminal) -> String
 }
 
 pub(super) fn restored_text(restored: &Restored, dry_run: bool, terminal: &Terminal) -> String {
-    let path = one_line(&restored.path);
+    // An empty transcript is never stored: there is none, only what lies beside it.
+    let (what, size) = match restored.bytes {
+        0 => {
+            let beside = Path::new(&restored.path).with_extension("").display().to_string();
+            (format!("what is saved beside its transcript, {}", one_line(&beside)), String::new())
+        }
+        bytes => (one_line(&restored.path), format!("{}, ", Size(bytes))),
+    };
     let (done, written) = if dry_run { ("Would restore", "to write") } else { ("Restored", "written") };
-    let mut text = if restored.files_written == 0 {
-        format!("Already in place: {path}\n")
-    } else {
-        let size = Size(restored.bytes);
-        let files = terminal::count(restored.files_written as u64, "file");
-        format!("{done} {path} ({size}, {files} {written})\n")
+    let mut text = match restored.files_written {
+        0 => format!("Already in place: {what}\n"),
+        n => format!("{done} {what} ({size}{} {written})\n", terminal::count(n as u64, "file")),
     };
     if let Some(command) = &restored.command {
         text.push_str(&terminal.line(Style::Bold, command));
