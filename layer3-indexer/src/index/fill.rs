@@ -190,6 +190,10 @@ impl Index {
                     done += many;
                     0
                 }
+                Ok(write::Grouped::Cut(many)) => {
+                    done += many;
+                    1
+                }
                 Ok(write::Grouped::Apart(many)) => many,
                 Err(error) if error.is_damage() => return Err(error),
                 Err(_) => 1,

@@ -165,6 +165,8 @@ pub(super) fn step(
 pub(super) enum Grouped {
     /// So many are indexed whole.
     Done(usize),
+    /// So many are indexed whole, and of the next one as much as fits in a transaction.
+    Cut(usize),
     /// Nothing was written: one of so many needs a transaction of its own, or to be looked at again.
     Apart(usize),
 }
@@ -184,8 +186,12 @@ pub(super) fn group(
         while let step = step_in(&transaction, path, contents, key, trigger, &mut progress)?
             && !matches!(step, Step::Done)
         {
-            if matches!(step, Step::Raced) || progress.read >= BATCH_BYTES {
+            if matches!(step, Step::Raced) {
                 return Ok(Grouped::Apart(done + 1));
+            }
+            if progress.read >= BATCH_BYTES {
+                transaction.commit().doing("commit", path)?;
+                return Ok(Grouped::Cut(done));
             }
         }
         done += 1;

@@ -3,7 +3,7 @@
 mod finding;
 mod questions;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -25,6 +25,7 @@ struct Store {
     files: RefCell<BTreeMap<SessionKey, Vec<StoredFile>>>,
     /// What happens when a file is opened.
     on_open: RefCell<Option<OnOpen>>,
+    opened: Cell<usize>,
 }
 
 type OnOpen = Box<dyn FnOnce(&Store)>;
@@ -32,7 +33,13 @@ type OnOpen = Box<dyn FnOnce(&Store)>;
 impl Store {
     fn new() -> Store {
         let dir = tempfile::tempdir().unwrap();
-        Store { dir, id: "store".into(), files: RefCell::default(), on_open: RefCell::default() }
+        Store {
+            dir,
+            id: "store".into(),
+            files: RefCell::default(),
+            on_open: RefCell::default(),
+            opened: Cell::default(),
+        }
     }
 
     fn path_of(&self, key: &SessionKey, name: &StoredName) -> PathBuf {
@@ -87,6 +94,7 @@ impl Contents for Store {
         Ok(self.files.borrow().get(key).cloned().unwrap_or_default())
     }
     fn open_file(&self, key: &SessionKey, name: &StoredName) -> Result<File, ArchiveError> {
+        self.opened.set(self.opened.get() + 1);
         if let Some(on_open) = self.on_open.take() {
             on_open(self);
         }
@@ -454,6 +462,8 @@ fn many_sessions_are_indexed_together_as_each_would_be_by_itself() {
     let seen = RefCell::new(Vec::new());
     let progress = |done, all| seen.borrow_mut().push((done, all));
     assert!(index.catch_up(&store, &keys, Some("stop"), &progress).unwrap().is_empty());
+    // None is read again for that: of the large one the rest.
+    assert_eq!(store.opened.get(), 40 + 1);
     let elsewhere = tempfile::tempdir().unwrap();
     let mut one_by_one = Index::open(&elsewhere.path().join("sessions.db")).unwrap();
     keys.iter().for_each(|key| _ = update(&mut one_by_one, &store, key));
