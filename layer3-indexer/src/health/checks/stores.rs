@@ -10,6 +10,7 @@ use std::thread;
 use layer1_prebackup::archive::{self, Archive, ArchiveError, Foreign, Looked, SEEN, SEEN_SECOND, Seen, SessionKey};
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::config::size::Size;
+use layer1_prebackup::config::threads;
 use layer1_prebackup::fs::{self, platform};
 use layer1_prebackup::names::SessionId;
 use rustix::fs::{Access, access};
@@ -39,9 +40,16 @@ pub(super) fn both(examination: &mut Examination<'_>) {
     let stores = [(&places.layer1_store, SEEN), (&places.layer3_store, SEEN_SECOND)];
     // Nearly all of this is asking the system what many files are, and waiting for that: three places, three threads.
     let [first, second] = thread::scope(|scope| {
-        let threads = stores.map(|(store, rel)| scope.spawn(move || glance(places, store, rel)));
+        let glances = stores.map(|(store, rel)| {
+            let look = move || glance(places, store, rel);
+            // Where there may be no further thread, this one will do.
+            (threads::named("look at a store").spawn_scoped(scope, look), look)
+        });
         sources::found(examination);
-        threads.map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        glances.map(|(thread, look)| match thread {
+            Ok(thread) => thread.join().unwrap_or_else(|panicked| resume_unwind(panicked)),
+            Err(_) => look(),
+        })
     });
     examination.first = look(&places.layer1_store, first, &format!("{} sweep", commands.layer1), examination);
     let import = format!("{} import", commands.layer3);
