@@ -94,8 +94,7 @@ impl SessionId {
             && bytes.len() <= SESSION_ID_BYTES_MAX
             && bytes[0].is_ascii_alphanumeric()
             && bytes.iter().all(plain)
-            && !text.contains(".gen-")
-            && !text.contains(".events");
+            && !(bytes.contains(&b'.') && (text.contains(".gen-") || text.contains(".events")));
         let rule = "[A-Za-z0-9][A-Za-z0-9._-]{0,127} and contain neither \".gen-\" nor \".events\"";
         let refuse = || NameError(format!("session id {text:?}: it must match {rule}"));
         fits.then(|| SessionId(text.to_owned())).ok_or_else(refuse)
@@ -136,9 +135,13 @@ impl ProjectName {
     /// named its folders is among the plain ones, although such a folder would be named otherwise today.
     pub fn parse(text: &str) -> Result<ProjectName, NameError> {
         let rule = "separators, control characters or a leading dot";
-        let what = format!("a plain folder name of at most {PROJECT_BYTES_MAX} bytes without {rule}");
-        let refuse = || NameError(format!("project name {text:?}: it must be {what}"));
-        let is_plain = !text.is_empty() && made_plain(text, PROJECT_BYTES_READ_MAX) == text;
+        let what = || format!("a plain folder name of at most {PROJECT_BYTES_MAX} bytes without {rule}");
+        let refuse = || NameError(format!("project name {text:?}: it must be {}", what()));
+        // Each session of a store names its own, and nearly all are of these alone.
+        let is_plainest = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        let is_plain = !text.is_empty()
+            && (text.len() <= PROJECT_BYTES_READ_MAX && text.bytes().all(is_plainest)
+                || made_plain(text, PROJECT_BYTES_READ_MAX) == text);
         is_plain.then(|| ProjectName(text.to_owned())).ok_or_else(refuse)
     }
 

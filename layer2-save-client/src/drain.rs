@@ -12,7 +12,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use layer1_prebackup::archive::{Archive, ArchiveError, SEEN, SEEN_SECOND, Seen, SeenSession, SessionKey, StoredFile};
+use layer1_prebackup::archive::{Archive, ArchiveError, SEEN, SEEN_SECOND, Seen, SessionKey, StoredFile};
 use serde_json::json;
 
 use crate::call_error::CallError;
@@ -161,18 +161,23 @@ impl Unsettled {
         let Some(layer3) = settle::layer3_store(settings, report) else {
             return Ok(Unsettled { first: first.sessions, ..Unsettled::default() });
         };
-        let seen = seen(&layer3, SEEN_SECOND);
-        let is_due = settings.server.is_none() && seen.is_due(&layer3);
-        let second = layer3.look_by(seen)?;
+        let second = layer3.look_by(seen(&layer3, SEEN_SECOND))?;
+        let is_due = settings.server.is_none() && second.is_full_look_due();
         let mut set_apart = layer1.set_apart()?;
         set_apart.append(&mut layer3.set_apart()?);
-        let is_unsettled = |key: &SessionKey| {
+        let is_settled = |key: &&SessionKey| {
             let both = first.seen(key).zip(second.seen(key));
-            let is_the_same = |(one, other): (SeenSession<'_>, SeenSession<'_>)| one.has_the_same_as(&other);
-            !both.is_some_and(is_the_same) || set_apart.contains(&key.id)
+            both.is_some_and(|(one, other)| one.has_the_same_as(&other)) && !set_apart.contains(&key.id)
         };
-        let of = |sessions: &[SessionKey]| sessions.iter().filter(|key| is_unsettled(key)).cloned().collect();
-        Ok(Unsettled { first: of(&first.sessions), second: of(&second.sessions), is_due })
+        let (settled, unsettled): (Vec<_>, Vec<_>) = first.sessions.iter().partition(is_settled);
+        // Both are by project and id.
+        let mut settled = settled.into_iter().peekable();
+        let mut is_unsettled = |key: &&SessionKey| {
+            while settled.next_if(|other| other < key).is_some() {}
+            settled.next_if(|other| other == key).is_none()
+        };
+        let second = second.sessions.iter().filter(&mut is_unsettled).cloned().collect();
+        Ok(Unsettled { first: unsettled.into_iter().cloned().collect(), second, is_due })
     }
 }
 

@@ -50,7 +50,7 @@ pub struct Foreign {
 
 impl Foreign {
     /// What is found in the store at `root`, in the bookkeeping of the sessions that are `asked_for` too.
-    pub fn find(root: &Path, asked_for: &dyn Fn(&SessionId) -> bool) -> Result<Vec<Foreign>, DurableError> {
+    pub fn find(root: &Path, asked_for: &dyn Fn(&str) -> bool) -> Result<Vec<Foreign>, DurableError> {
         let Some(dir) = Dir::open(root)? else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         let mut each = |folder: &Dir, name: OsString, kind, wanted, is_aside| {
@@ -66,11 +66,18 @@ impl Foreign {
         }
         let mut folders: Vec<PathBuf> = OF_FILES.iter().map(PathBuf::from).collect();
         if let Some(sessions) = beneath(&dir, Path::new(SESSIONS))? {
-            for (name, kind) in sessions.entries()? {
-                match SessionId::parse(&name.to_string_lossy()).is_ok_and(|id| asked_for(&id)) {
-                    true if kind == FileType::Directory => folders.push(Path::new(SESSIONS).join(name)),
-                    true => each(&sessions, name, kind, FileType::Directory, false),
-                    false => {}
+            let mut entries = Vec::new();
+            sessions.each_entry(&mut |name, kind| {
+                let is_asked_for = |name: &str| asked_for(name) && SessionId::parse(name).is_ok();
+                if name.to_str().is_some_and(is_asked_for) {
+                    entries.push((name.to_owned(), kind));
+                }
+            })?;
+            entries.sort_by(|a, b| a.0.cmp(&b.0));
+            for (name, kind) in entries {
+                match kind == FileType::Directory {
+                    true => folders.push(Path::new(SESSIONS).join(name)),
+                    false => each(&sessions, name, kind, FileType::Directory, false),
                 }
             }
         }

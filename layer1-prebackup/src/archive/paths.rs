@@ -18,6 +18,8 @@ pub(super) const QUARANTINE: &str = ".state/damaged";
 pub(super) const JOURNALS: &str = ".state/journal";
 /// The folders of the sessions' bookkeeping.
 pub(super) const SESSIONS: &str = ".state/sessions";
+/// What comes before the name of one of them.
+pub(super) const SESSIONS_BEFORE: &str = ".state/sessions/";
 /// What a ledger's name ends in, behind the project's.
 pub(super) const LEDGER_ENDING: &str = ".ledger";
 /// What a compressed file's name ends in, behind the plain one's.

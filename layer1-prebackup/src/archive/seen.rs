@@ -8,14 +8,16 @@
 //! What no status tells (a bit that flipped on the disk, a second ledger beside the first) a full look finds: after
 //! [`FULL_LOOK_EVERY`] nothing of it is believed.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::hash::BuildHasher;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::ledger::{Ledger, Record};
-use super::paths::{LEDGER_ENDING, SESSIONS, ledger_name};
+use super::paths::{LEDGER_ENDING, SESSIONS, SESSIONS_BEFORE, ledger_name};
 use super::session::was_left_clean;
 use super::store::Archive;
 use super::types::{ArchiveError, SessionKey};
@@ -52,8 +54,10 @@ pub struct Seen {
     sessions: u64,
     /// Where the entry of each begins, by id and project.
     entries: Vec<u32>,
-    /// Which entry is that of an id; `None` where several bear it.
-    by_id: HashMap<Box<str>, Option<u32>>,
+    /// Which entry is that of an id, by its hash; `None` where several have it.
+    by_hash: HashMap<u64, Option<u32>>,
+    /// The entry behind the one that was asked for last: whoever goes through all of them asks for that one next.
+    next: Cell<usize>,
 }
 
 /// What was seen of one session.
@@ -107,14 +111,14 @@ impl Seen {
         if reader.text()? != store_id || !is_recent {
             return None;
         }
-        let (mut entries, mut by_id) = (Vec::new(), HashMap::new());
+        let (mut entries, mut by_hash) = (Vec::new(), HashMap::new());
         while !reader.0.is_empty() {
             let n = u32::try_from(entries.len()).ok()?;
             entries.push(u32::try_from(bytes.len() - reader.0.len()).ok()?);
-            let id = Reader(reader.bytes()?).text()?;
-            by_id.entry(Box::from(id)).and_modify(|known| *known = None).or_insert(Some(n));
+            let hash = by_hash.hasher().hash_one(Reader(reader.bytes()?).text()?);
+            by_hash.entry(hash).and_modify(|known| *known = None).or_insert(Some(n));
         }
-        Some(Seen { bytes, sessions, entries, by_id })
+        Some(Seen { bytes, sessions, entries, by_hash, next: Cell::default() })
     }
 
     /// Keeps what [`Archive::see_all`] gave in the file `rel` of layer 1's store. What cannot be kept is looked at once more
@@ -134,9 +138,14 @@ impl Seen {
         if let Ok(Some(sessions)) = archive.root.open_beneath(Path::new(SESSIONS))
             && sessions.each_entry(&mut |_, _| there += 1).is_ok()
         {
-            return there > self.sessions + NEW_MAX;
+            return self.lacks_many_of(there);
         }
         false
+    }
+
+    /// Whether that is due where there are so many sessions.
+    pub(super) fn lacks_many_of(&self, sessions: u64) -> bool {
+        sessions > self.sessions + NEW_MAX
     }
 
     /// How many sessions anything is kept of.
@@ -153,18 +162,30 @@ impl Seen {
     /// What was seen of the one session with this id, if its ledger is the same; nothing where several bear it.
     pub fn find(&self, archive: &Archive, id: &str) -> Option<SeenSession<'_>> {
         let seen = self.get(self.only(id)?)?;
-        seen.is_its_ledger(&archive.root, Path::new(SESSIONS)).then_some(seen)
+        seen.is_its_ledger(&archive.root, SESSIONS_BEFORE).then_some(seen)
     }
 
-    /// One of the sessions, if its ledger, below the folder of all sessions' bookkeeping, is the same.
-    pub(super) fn holding(&self, n: usize, sessions: &Dir) -> Option<SessionKey> {
+    /// The folder of one of the sessions, if its ledger, below the folder of all sessions' bookkeeping, is the same.
+    pub(super) fn holding(&self, n: usize, sessions: &Dir) -> Option<&str> {
         let seen = self.get(n)?;
-        seen.is_its_ledger(sessions, Path::new("")).then(|| seen.key())?
+        seen.is_its_ledger(sessions, "").then_some(seen.project)
     }
 
     /// The one session with this id.
     pub(super) fn only(&self, id: &str) -> Option<usize> {
-        self.by_id.get(id).copied().flatten().map(|n| n as usize)
+        let is_it = |n: usize| self.id(n) == Some(id);
+        let next = self.next.get();
+        let n = match is_it(next) && !is_it(next + 1) && !next.checked_sub(1).is_some_and(is_it) {
+            true => next,
+            false => (*self.by_hash.get(&self.by_hash.hasher().hash_one(id))?)? as usize,
+        };
+        self.next.set(n + 1);
+        is_it(n).then_some(n)
+    }
+
+    fn id(&self, n: usize) -> Option<&str> {
+        let mut reader = Reader(self.bytes.get(*self.entries.get(n)? as usize..)?);
+        Reader(reader.bytes()?).text()
     }
 }
 
@@ -207,13 +228,8 @@ impl<'a> SeenSession<'a> {
         put_bytes(writer, &entry);
     }
 
-    /// Which session it is.
-    pub fn key(&self) -> Option<SessionKey> {
-        SessionKey::parse(self.project, self.id).ok()
-    }
-
     /// Its folder.
-    pub(super) fn project(&self) -> &'a str {
+    pub fn project(&self) -> &'a str {
         self.project
     }
 
@@ -230,9 +246,14 @@ impl<'a> SeenSession<'a> {
     /// Whether this source, recorded by the path `source`, is as it was when all of it was saved, and had all subagents'
     /// files that are stored.
     pub fn is_saved(&self, found: &FoundTranscript, source: &Path) -> bool {
-        let Some(saved) = self.saved.filter(|_| self.source == source.as_os_str().as_bytes()) else { return false };
+        self.saved_status(found, source).is_some()
+    }
+
+    /// Its status where [`SeenSession::is_saved`].
+    pub fn saved_status(&self, found: &FoundTranscript, source: &Path) -> Option<SourceStatus> {
+        let saved = self.saved.filter(|_| self.source == source.as_os_str().as_bytes())?;
         let slugs: Vec<String> = parts(self.slugs).map(|slug| String::from_utf8_lossy(slug).into_owned()).collect();
-        found.status(Some(slugs)).is_some_and(|status| status.mark == saved)
+        found.status(Some(slugs)).filter(|status| status.mark == saved)
     }
 
     /// Whether all of its contents are the files that a quick look found well.
@@ -246,10 +267,10 @@ impl<'a> SeenSession<'a> {
         mark_of(&statuses) == well
     }
 
-    /// Whether its ledger is the one that was seen; all ledgers lie in the folder `sessions` of `dir`.
-    fn is_its_ledger(&self, dir: &Dir, sessions: &Path) -> bool {
-        let path = sessions.join(format!("{}/{}{LEDGER_ENDING}", self.id, self.project));
-        dir.stat(path.as_os_str()).is_ok_and(|stat| stat.is_some_and(|stat| Identity::of(&stat) == self.ledger))
+    /// Whether its ledger is the one that was seen; the path of all ledgers from `dir` begins with `before`.
+    fn is_its_ledger(&self, dir: &Dir, before: &str) -> bool {
+        let path = [before, self.id, "/", self.project, LEDGER_ENDING].concat();
+        dir.stat(OsStr::new(&path)).is_ok_and(|stat| stat.is_some_and(|stat| Identity::of(&stat) == self.ledger))
     }
 }
 

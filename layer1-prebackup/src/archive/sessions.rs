@@ -1,11 +1,16 @@
 //! Finding the sessions of a store, and what is recorded of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::LazyCell;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FileType;
+
 use super::ledger::{self, Ledger, StoredFile};
-use super::paths::{Form, SESSIONS, content_file_name, ledger_name, project_folder, session_folder, session_of_entry};
+use super::paths::{
+    COMPRESSED_ENDING, Form, SESSIONS, content_file_name, ledger_name, project_folder, session_folder, session_of_entry,
+};
 use super::rebuild_ledger::rebuild;
 use super::seen::{Seen, SeenSession};
 use super::store::{Archive, is_forbidden};
@@ -31,9 +36,19 @@ pub struct Looked {
 }
 
 impl Looked {
+    /// Whether a full look is due: many of them were never looked at, or long ago.
+    pub fn is_full_look_due(&self) -> bool {
+        self.seen.lacks_many_of(self.sessions.len() as u64)
+    }
+
     /// What was seen of a session, if it still holds.
     pub fn seen(&self, key: &SessionKey) -> Option<SeenSession<'_>> {
         self.seen_of(&key.id).filter(|seen| seen.project() == key.project.as_str())
+    }
+
+    /// Whether what was seen of the one session with this id still holds.
+    pub fn is_seen(&self, id: &str) -> bool {
+        self.seen.only(id).is_some_and(|n| self.holds[n])
     }
 
     /// The same of the one session with this id.
@@ -58,33 +73,43 @@ impl Archive {
         let sessions = self.look((&seen, &mut holds), &mut |path| {
             strangers.insert(path);
         })?;
-        Ok(Looked { sessions: sessions.into_iter().collect(), strangers: strangers.into_iter().collect(), seen, holds })
+        Ok(Looked { sessions, strangers: strangers.into_iter().collect(), seen, holds })
     }
 
-    /// Every session; `stranger` is given what only looks like one.
-    fn look(&self, seen: Holding<'_>, stranger: &mut dyn FnMut(PathBuf)) -> Result<BTreeSet<SessionKey>, ArchiveError> {
+    /// Every session, by project and id; `stranger` is given what only looks like one.
+    fn look(&self, seen: Holding<'_>, stranger: &mut dyn FnMut(PathBuf)) -> Result<Vec<SessionKey>, ArchiveError> {
         let folders = self.project_folders()?;
-        let mut keys = self.all_recorded(&folders, seen, stranger)?;
-        let recorded = keys.clone();
-        let mut by_id: BTreeMap<&SessionId, Vec<&SessionKey>> = BTreeMap::new();
-        recorded.iter().for_each(|key| by_id.entry(&key.id).or_default().push(key));
+        let recorded = self.all_recorded(&folders, seen, stranger)?;
+        let by_id = LazyCell::new(|| {
+            let mut by_id: HashMap<&SessionId, Vec<&SessionKey>> = HashMap::new();
+            recorded.iter().for_each(|key| by_id.entry(&key.id).or_default().push(key));
+            by_id
+        });
         // Where the recorded one is gone, the other may be all that is left. What cannot be looked at is told elsewhere.
         let is_there = |id: &SessionId| {
             let keys = by_id.get(id).into_iter().flatten();
             keys.into_iter().any(|key| self.has_content(key).unwrap_or(true))
         };
-        let is_store = self.has_store_file()?;
+        let (is_store, mut unrecorded) = (self.has_store_file()?, Vec::new());
         for (project, dir) in folders {
-            let entries = match dir.entries() {
+            let from = recorded.partition_point(|key| key.project < project);
+            let known: HashSet<&str> =
+                recorded[from..].iter().take_while(|key| key.project == project).map(|key| key.id.as_str()).collect();
+            let mut entries = Vec::new();
+            let listed = dir.each_entry(&mut |entry, kind| {
+                if !plain_id(entry, kind).is_some_and(|id| known.contains(id)) {
+                    entries.push((entry.to_owned(), kind));
+                }
+            });
+            match listed {
                 Err(error) if is_forbidden(&error) => continue,
-                entries => entries?,
-            };
+                listed => listed?,
+            }
+            let known = |id: &SessionId| known.contains(id.as_str());
             for (entry, kind) in entries {
-                let known =
-                    |id: &SessionId| recorded.contains(&SessionKey { project: project.clone(), id: id.clone() });
                 let session = session_of_entry(&entry, kind);
                 let is_strange = match &session {
-                    Some(id) if known(id) => false,
+                    Some(id) if known(id) => continue,
                     // Nobody recorded it. Of what is recorded elsewhere, or under a shorter id, it is a copy.
                     Some(id) => {
                         let is_elsewhere = || by_id.contains_key(id) && !is_numbered(&project) && is_there(id);
@@ -100,45 +125,49 @@ impl Archive {
                 if is_strange {
                     stranger(Path::new(project.as_str()).join(entry));
                 } else {
-                    keys.extend(session.map(|id| SessionKey { project: project.clone(), id }));
+                    unrecorded.extend(session.map(|id| SessionKey { project: project.clone(), id }));
                 }
             }
         }
-        Ok(keys)
+        drop(by_id);
+        Ok(in_order(recorded, unrecorded))
     }
 
-    /// The sessions that have a ledger of their own.
+    /// The sessions that have a ledger of their own, by project and id.
     fn all_recorded(
         &self,
         folders: &[(ProjectName, Dir)],
         (seen, holds): Holding<'_>,
         stranger: &mut dyn FnMut(PathBuf),
-    ) -> Result<BTreeSet<SessionKey>, ArchiveError> {
-        let mut keys = BTreeSet::new();
+    ) -> Result<Vec<SessionKey>, ArchiveError> {
         let sessions = match self.root.open_beneath(Path::new(SESSIONS)) {
-            Err(error) if error.is_not_ours() => return Ok(keys),
+            Err(error) if error.is_not_ours() => return Ok(Vec::new()),
             sessions => sessions?,
         };
-        let Some(sessions) = sessions else { return Ok(keys) };
-        let names: BTreeSet<&ProjectName> = folders.iter().map(|(name, _)| name).collect();
-        let has_folder = |key: &SessionKey| Ok(names.contains(&key.project));
+        let Some(sessions) = sessions else { return Ok(Vec::new()) };
+        let names: HashMap<&str, usize> =
+            folders.iter().enumerate().map(|(nth, (name, _))| (name.as_str(), nth)).collect();
+        let has_folder = |key: &SessionKey| Ok(names.contains_key(key.project.as_str()));
         let entries = sessions.entries()?;
         let is_entry = |id: &str| entries.binary_search_by(|(name, _)| name.as_os_str().cmp(OsStr::new(id))).is_ok();
+        // Of each folder in the order of their ids; those of others.
+        let (mut seen_in, mut others_own) = (vec![Vec::new(); folders.len()], Vec::new());
         for (entry, _) in &entries {
             let text = entry.to_string_lossy();
+            if let Some(n) = seen.only(&text)
+                && let Some(nth) = seen.holding(n, &sessions).and_then(|project| names.get(project))
+                && let Ok(id) = SessionId::parse(&text)
+            {
+                holds[n] = true;
+                seen_in[*nth].push(SessionKey { project: folders[*nth].0.clone(), id });
+                continue;
+            }
             let Ok(id) = SessionId::parse(&text) else {
                 if is_a_copy(&text, &is_entry) {
                     stranger(Path::new(SESSIONS).join(entry));
                 }
                 continue;
             };
-            if let Some(n) = seen.only(&text)
-                && let Some(key) = seen.holding(n, &sessions).filter(|key| names.contains(&key.project))
-            {
-                holds[n] = true;
-                keys.insert(key);
-                continue;
-            }
             let state = match sessions.open_beneath(Path::new(entry)) {
                 Ok(Some(state)) => state,
                 Ok(None) => continue,
@@ -149,14 +178,14 @@ impl Archive {
             let is_copied = copied_id(&id, &|other| is_entry(other.as_str())).is_some();
             match self.own_ledgers(&state, &id, is_copied, &has_folder) {
                 Ok((own, others)) => {
-                    keys.extend(own);
+                    others_own.extend(own);
                     others.iter().for_each(|key| stranger(session_folder(&id).join(ledger_name(key))));
                 }
                 Err(ArchiveError::Durable(error)) if is_forbidden(&error) => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(keys)
+        Ok(in_order(seen_in.into_iter().flatten().collect(), others_own))
     }
 
     /// Of the ledgers in the folder of `id` those that are its own, and those that are copies of one under another
@@ -336,6 +365,30 @@ fn holds_content(dir: &Dir, key: &SessionKey) -> Result<bool, ArchiveError> {
         }
     }
     Ok(false)
+}
+
+/// Both by project and id, each once; the first are so already.
+fn in_order(mut keys: Vec<SessionKey>, mut others: Vec<SessionKey>) -> Vec<SessionKey> {
+    if !others.is_empty() {
+        keys.append(&mut others);
+        keys.sort();
+        keys.dedup();
+    }
+    keys
+}
+
+/// The id in a plain name of what is stored of a session, if it is one: its newest transcript's, its folder's, or its
+/// metadata's.
+fn plain_id(entry: &OsStr, kind: FileType) -> Option<&str> {
+    let text = entry.to_str()?;
+    match kind {
+        FileType::RegularFile => {
+            let transcript = text.strip_suffix(COMPRESSED_ENDING).unwrap_or(text).strip_suffix(".jsonl");
+            transcript.or_else(|| text.strip_suffix(".json"))
+        }
+        FileType::Directory => Some(text),
+        _ => None,
+    }
 }
 
 /// Whether a project's folder bears a number that we give: `{PROJECT}~2`.

@@ -319,9 +319,10 @@ impl KeptOfAll {
     /// What there may be of one session; `has_own`, whether something bears its id beside its transcript.
     pub(crate) fn of(&self, id: &SessionId, has_own: bool) -> Whereabouts {
         let is_uuid = is_uuid(id.as_str().as_bytes());
+        let contain = |names: &BTreeSet<Vec<u8>>| !names.is_empty() && names.contains(&folded(OsStr::new(id.as_str())));
         Whereabouts {
             has_own,
-            kept: self.kept.each_ref().map(|names| names.contains(&folded(OsStr::new(id.as_str())))),
+            kept: self.kept.each_ref().map(contain),
             todos: is_uuid.then(|| self.todos.get(id).cloned().unwrap_or_default()),
             has_plans: self.has_plans,
         }

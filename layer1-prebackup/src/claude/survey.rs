@@ -51,6 +51,8 @@ pub struct SourceStatus {
     pub(crate) slugs: Vec<String>,
     /// How many of them are subagents' and not empty.
     pub(crate) subagents: usize,
+    /// Whether [`FoundTranscript::passed_over`] has nothing to tell.
+    pub is_all: bool,
 }
 
 /// Something that looks like a conversation, or may hold some, and is not copied.
@@ -94,7 +96,7 @@ impl FoundTranscript {
     }
 
     /// Whether nothing of it may lie anywhere but in its transcript.
-    fn is_alone(&self) -> bool {
+    pub fn is_alone(&self) -> bool {
         let is_nothing = |known: &Whereabouts| {
             let has_none = known.todos.as_ref().is_some_and(Vec::is_empty);
             !known.has_own && !known.kept.contains(&true) && has_none && !known.has_plans
@@ -117,7 +119,8 @@ impl FoundTranscript {
             put_identity(&mut said, &side.identity);
         }
         let subagents = sides.found.iter().filter(|side| side.identity.bytes > 0 && is_of_subagent(&side.rel)).count();
-        Some(SourceStatus { source: self.path.clone(), mark: mark_of(&said), slugs: sides.slugs, subagents })
+        let is_all = sides.links.is_empty() && sides.too_deep.is_empty();
+        Some(SourceStatus { source: self.path.clone(), mark: mark_of(&said), slugs: sides.slugs, subagents, is_all })
     }
 
     /// What of its side files is not copied and may be a conversation: links to one, and what cannot be read.
@@ -268,6 +271,15 @@ impl Survey {
         let mut sessions = BTreeMap::new();
         let mut beside: BTreeMap<SessionId, Vec<OsString>> = BTreeMap::new();
         for (name, kind) in &entries {
+            // Nearly all are transcripts of Claude Code's, whose names say all that there is to be said.
+            if let Some(id) =
+                name.to_str().and_then(|name| name.strip_suffix(".jsonl")).filter(|id| is_uuid(id.as_bytes()))
+                && let Ok(id) = SessionId::parse(id)
+            {
+                let has_own = !folders.is_empty() && folders.contains(&folded(OsStr::new(id.as_str())));
+                self.add_transcript(dir, name, *kind, (id, has_own), &mut sessions);
+                continue;
+            }
             let owner = match owner_of(name, &names) {
                 Some(id) => Ok(Some(id)),
                 None => session_of_agent(dir, name, *kind),
@@ -297,10 +309,13 @@ impl Survey {
     /// What a configuration directory keeps of the sessions lies in a few folders: each is listed once.
     fn add_whereabouts(&mut self) {
         let mut known = BTreeMap::new();
-        for found in &mut self.transcripts {
-            let Some(claude_dir) = claude_dir_of_transcript(&found.path) else { continue };
+        // Those of one folder follow each other.
+        for of_folder in self.transcripts.chunk_by_mut(|a, b| a.path.parent() == b.path.parent()) {
+            let Some(claude_dir) = claude_dir_of_transcript(&of_folder[0].path) else { continue };
             let of_all = known.entry(claude_dir).or_insert_with_key(|claude_dir| KeptOfAll::look(claude_dir));
-            found.whereabouts = of_all.as_ref().map(|of_all| of_all.of(&found.id, found.has_own));
+            for found in of_folder {
+                found.whereabouts = of_all.as_ref().map(|of_all| of_all.of(&found.id, found.has_own));
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the checks have found out so far; each uses what those before it left here.
 
-use std::collections::HashSet;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use layer1_prebackup::archive::{Archive, Looked, QuickCheck, SeenSession, SessionKey};
@@ -24,6 +25,9 @@ pub(crate) struct Examination<'a> {
     pub(crate) second: FoundStore,
     /// Claude Code's transcripts, and what looks like one, by path.
     pub(crate) found: (Vec<FoundTranscript>, Vec<PassedOver>),
+    /// Of those of them beside which something lies, what was found out by a look at that, which costs most of all: if it is
+    /// saved, whether nothing of it is passed over.
+    whole: RefCell<HashMap<PathBuf, Option<bool>>>,
     /// The folders of transcripts: with all links resolved, as they were found, and as they are spelled.
     pub(crate) roots: Vec<(PathBuf, PathBuf)>,
     pub(crate) hooks: InstalledHooks,
@@ -41,17 +45,42 @@ pub(crate) struct FoundStore {
     pub(crate) archive: Option<Archive>,
     /// Its sessions, by project and id.
     pub(crate) sessions: Vec<FoundSession>,
-    /// The ids of these.
-    pub(crate) ids: HashSet<SessionId>,
+    /// The ids of those that could not be looked at.
+    pub(crate) unread: HashSet<SessionId>,
     /// What was seen of them before.
     pub(crate) looked: Looked,
+    ids: OnceCell<HashSet<SessionId>>,
+    /// The session behind the one that was asked for last: most that are asked for stand in the same order.
+    next: Cell<usize>,
 }
 
 impl FoundStore {
     /// What was found of a session.
     pub(crate) fn session(&self, key: &SessionKey) -> Option<&FoundSession> {
-        let at = self.sessions.binary_search_by(|found| found.key.cmp(key));
-        at.ok().map(|at| &self.sessions[at])
+        self.session_in(key.project.as_str(), key.id.as_str())
+    }
+
+    /// What was found of the session with this id in this folder.
+    pub(crate) fn session_in(&self, project: &str, id: &str) -> Option<&FoundSession> {
+        let by_name = |found: &FoundSession| (found.key.project.as_str(), found.key.id.as_str()).cmp(&(project, id));
+        let next = self.next.get();
+        let at = match self.sessions.get(next).is_some_and(|found| by_name(found).is_eq()) {
+            true => next,
+            false => self.sessions.binary_search_by(by_name).ok()?,
+        };
+        self.next.set(at + 1);
+        self.sessions.get(at)
+    }
+
+    /// Whether anything was found of a session with this id.
+    pub(crate) fn has(&self, id: &SessionId) -> bool {
+        self.ids.get_or_init(|| self.sessions.iter().map(|found| found.key.id.clone()).collect()).contains(id)
+    }
+
+    /// The sessions with these ids.
+    pub(crate) fn keys_of(&self, ids: &HashSet<&SessionId>) -> Vec<SessionKey> {
+        let keys = self.sessions.iter().map(|found| &found.key);
+        if ids.is_empty() { Vec::new() } else { keys.filter(|key| ids.contains(&key.id)).cloned().collect() }
     }
 }
 
@@ -149,6 +178,7 @@ impl<'a> Examination<'a> {
             first,
             second,
             found: Default::default(),
+            whole: RefCell::default(),
             roots: Vec::new(),
             hooks: InstalledHooks::default(),
             findings,
@@ -167,9 +197,21 @@ impl<'a> Examination<'a> {
     /// What layer 1's store has of a transcript, if nothing of that has changed since all of it was saved there.
     pub(crate) fn saved(&self, found: &FoundTranscript) -> Option<&FoundSession> {
         let seen = self.first.looked.seen_of(&found.id)?;
-        let spelled = self.other_spelling(&found.path);
-        let mut sources = spelled.iter().map(PathBuf::as_path).chain([&*found.path]);
-        sources.find(|source| seen.is_saved(found, source)).and_then(|_| self.first.session(&seen.key()?))
+        let look = || {
+            let spelled = self.other_spelling(&found.path);
+            let mut sources = spelled.iter().map(PathBuf::as_path).chain([&*found.path]);
+            sources.find_map(|source| seen.saved_status(found, source)).map(|status| status.is_all)
+        };
+        let is_all = match found.is_alone() {
+            true => look(),
+            false => *self.whole.borrow_mut().entry(found.path.clone()).or_insert_with(look),
+        };
+        is_all.and_then(|_| self.first.session_in(seen.project(), found.id.as_str()))
+    }
+
+    /// Whether it is known of what lies beside a transcript that all of it is saved, and nothing passed over.
+    pub(crate) fn is_whole(&self, found: &FoundTranscript) -> bool {
+        self.whole.borrow().get(&found.path) == Some(&Some(true))
     }
 
     /// Adds what a kind says by itself.

@@ -1,7 +1,8 @@
 //! Lists and numbers.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
+use foldhash::fast::RandomState;
 use layer1_prebackup::archive::SessionKey;
 use layer1_prebackup::names::{FileName, StoredName};
 use rusqlite::types::Value;
@@ -70,13 +71,22 @@ impl Index {
 
     /// How many of these sessions it knows nothing of.
     pub(crate) fn lacks<'k>(&self, keys: impl Iterator<Item = &'k SessionKey>) -> Result<usize, IndexError> {
-        let known = || {
+        let mut lacking: HashMap<&str, HashSet<&str, RandomState>, RandomState> = HashMap::default();
+        for key in keys {
+            lacking.entry(key.project.as_str()).or_default().insert(key.id.as_str());
+        }
+        let mut look = || {
             let mut statement = self.connection.prepare_cached("SELECT project, session FROM tracked")?;
-            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            rows.collect::<rusqlite::Result<HashSet<(String, String)>>>()
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                if let Some(of_project) = lacking.get_mut(row.get_ref(0)?.as_str()?) {
+                    of_project.remove(row.get_ref(1)?.as_str()?);
+                }
+            }
+            Ok(())
         };
-        let known = known().doing("list sessions", &self.path)?;
-        Ok(keys.filter(|key| !known.contains(&(key.project.to_string(), key.id.to_string()))).count())
+        look().doing("list sessions", &self.path)?;
+        Ok(lacking.values().map(HashSet::len).sum())
     }
 
     /// How these sessions began, by their rows; those of which nothing is known are left out.

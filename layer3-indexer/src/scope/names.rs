@@ -78,8 +78,12 @@ impl Labels {
     pub(crate) fn of(known: &[Whereabouts]) -> Labels {
         let mut directories: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for session in known {
-            let of_name = directories.entry(base(&session.project).to_owned()).or_default();
-            of_name.extend(directory_of(session).map(str::to_owned));
+            let (name, directory) = (base(&session.project), directory_of(session));
+            // Nearly all are of a name and in a directory that are known by then.
+            if directories.get(name).is_some_and(|of_name| directory.is_none_or(|known| of_name.contains(known))) {
+                continue;
+            }
+            directories.entry(name.to_owned()).or_default().extend(directory.map(str::to_owned));
         }
         directories.retain(|_, directories| directories.len() > 1);
         Labels(directories)

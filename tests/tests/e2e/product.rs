@@ -1,6 +1,7 @@
 //! What the scenarios say in one word: deliver, list, search, look at the outbox; and the fake
 //! servers by name.
 
+use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
@@ -146,4 +147,15 @@ pub(crate) fn findings(scratch: &Scratch, kind: &str) -> Vec<String> {
     let status = scratch.layer3(&["status", "--json"]).output().json();
     let found = status["findings"].as_array().expect("a list of findings");
     found.iter().filter(|found| found["kind"] == kind).map(|found| text(found, "what")).collect()
+}
+
+/// Settings with every hook of ours, as far as `status` looks.
+pub(crate) fn install_hooks(scratch: &Scratch) {
+    let mut settings = serde_json::json!({});
+    let events = ["SessionStart", "UserPromptSubmit", "Stop", "StopFailure", "SubagentStop", "PreCompact"];
+    for event in events.into_iter().chain(["SessionEnd"]) {
+        let command = scratch.command_of(event).expect("a command");
+        settings["hooks"][event] = serde_json::json!([{ "hooks": [{ "type": "command", "command": command }] }]);
+    }
+    fs::write(scratch.claude_dir().join("settings.json"), settings.to_string()).expect("write the settings");
 }

@@ -10,18 +10,7 @@ use tests::strace::Traced;
 use tests::transcripts::{self, INTERACTIVE};
 use tests::tree;
 
-use crate::product::{chain_delivered, text};
-
-/// Settings with every hook of ours, as far as `status` looks.
-fn install_hooks(scratch: &Scratch) {
-    let mut settings = serde_json::json!({});
-    let events = ["SessionStart", "UserPromptSubmit", "Stop", "StopFailure", "SubagentStop", "PreCompact"];
-    for event in events.into_iter().chain(["SessionEnd"]) {
-        let command = scratch.command_of(event).expect("a command");
-        settings["hooks"][event] = serde_json::json!([{ "hooks": [{ "type": "command", "command": command }] }]);
-    }
-    fs::write(scratch.claude_dir().join("settings.json"), settings.to_string()).expect("write the settings");
-}
+use crate::product::{chain_delivered, install_hooks, text};
 
 fn kinds(status: &Value) -> Vec<String> {
     let findings = status["findings"].as_array().expect("findings");

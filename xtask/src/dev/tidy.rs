@@ -108,10 +108,10 @@ const CIRCLES_OF_FILES: &[&str] = &[];
 const CIRCLES_OF_ROOMS: &[&str] = &[];
 
 /// So many items other crates may see of the three libraries together.
-const PUBLIC_ITEMS_MAX: usize = 556;
+const PUBLIC_ITEMS_MAX: usize = 560;
 
 /// So many lines the product may have: the three layers and xtask without tests, blank lines and comments.
-const PRODUCT_LINES_MAX: usize = 63_950;
+const PRODUCT_LINES_MAX: usize = 64_155;
 
 #[test]
 fn files_import_downwards_only() {

@@ -208,3 +208,33 @@ fn a_full_look_is_due_where_many_were_never_looked_at() {
     };
     assert_eq!([1, 199, 200, 201].map(is_due), [(false, false), (false, false), (false, true), (true, true)]);
 }
+
+/// Whoever goes through all of them in their order is told of the next one without a search, anybody else of any.
+#[test]
+fn a_session_is_found_in_whatever_order_they_are_asked_for() {
+    let scene = Scene::new();
+    for (slug, id) in [("-p", "s1"), ("-p", "s2"), ("-q", "s2"), ("-p", "s3"), ("-p", "s4")] {
+        let transcript = scene.transcript_in(slug).with_file_name(format!("{id}.jsonl"));
+        fs::write(&transcript, format!("{slug} {id}\n")).unwrap();
+        scene.save_from(&transcript, Compare::Windows);
+    }
+    let last = changed_ms(&scene.store().join(".state/sessions/s4/p.ledger"));
+    std::iter::repeat_with(crate::log::now_ms).find(|now| *now > last + 1);
+    let archive = scene.archive();
+    Seen::keep(&scene.store(), SEEN, archive.see_all_rested(&|_| None, Duration::ZERO));
+    let seen = kept(&scene);
+    for order in
+        [["s1", "s2", "s3", "s4"], ["s4", "s3", "s2", "s1"], ["s3", "s3", "s2", "s5"], ["s0", "s1", "s2", "s2"]]
+    {
+        for id in order {
+            let found = seen.find(&archive, id);
+            // Two bear the id s2: each is looked at.
+            assert_eq!(found.is_some(), ["s1", "s3", "s4"].contains(&id), "{id} of {order:?}");
+            assert!(found.is_none_or(|found| found.project() == "p"));
+        }
+    }
+    let looked = archive.look_by(kept(&scene)).unwrap();
+    assert_eq!((looked.sessions.len(), &looked.sessions), (5, &archive.sessions().unwrap()));
+    assert!(looked.strangers.is_empty() && !looked.is_full_look_due(), "{looked:?}");
+    assert_eq!(["s1", "s2", "s3", "s4"].map(|id| looked.is_seen(id)), [true, false, true, true]);
+}

@@ -58,9 +58,13 @@ pub(super) fn seen(examination: &mut Examination<'_>) {
         let since = own.or_else(|| installed_ms(context).filter(|_| is_other && is_installed));
         let Some(since_ms) = since.map(|since| since.max(log.first_ms.unwrap_or(0))) else { continue };
         // What cannot be listed was reported.
-        let found = survey([resolved_projects(&of_dir.places)]).0;
-        let unseen: Vec<FoundTranscript> =
-            found.into_iter().filter(|found| went_on_unseen(context, found, since_ms, &log)).collect();
+        let others = if is_other { survey([resolved_projects(&of_dir.places)]).0 } else { Vec::new() };
+        // Those of the first directory were found before.
+        let projects = resolved_projects(&context.places);
+        let of_first = examination.found.0.iter().filter(|found| !is_other && found.path.starts_with(&projects));
+        let found = of_first.chain(&others);
+        let unseen: Vec<&FoundTranscript> =
+            found.filter(|found| went_on_unseen(context, found, since_ms, &log)).collect();
         let Some(first) = unseen.first() else { continue };
         let conversations = count(unseen.len() as u64, "conversation");
         let (cause, cure) = match own {
@@ -149,7 +153,8 @@ fn went_on_unseen(context: &Context, found: &FoundTranscript, since_ms: i64, log
     let now_ms = i64::try_from(context.now_ms).unwrap_or(i64::MAX);
     let last_ms = log.last_ms.get(found.id.as_str()).copied().unwrap_or(0);
     let since_ms = since_ms.max(last_ms) + CLOCK_MS;
-    let Some(changed_ms) = modified_ms(&found.path) else { return false };
+    let known_ms = found.modified_ms().and_then(|ms| i64::try_from(ms).ok());
+    let Some(changed_ms) = known_ms.or_else(|| modified_ms(&found.path)) else { return false };
     if changed_ms < since_ms || now_ms - changed_ms > NEWS_MS || now_ms - changed_ms < SETTLED_MS {
         return false;
     }

@@ -1,6 +1,6 @@
 //! Conversations whose newest content lost what an older one has: they come first, and stay until somebody decides.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -9,7 +9,7 @@ use layer1_prebackup::claude::side_files::{is_tool_result, place_of};
 use layer1_prebackup::claude::survey::FoundTranscript;
 use layer1_prebackup::names::{FileName, SessionId};
 
-use crate::health::examination::{Examination, FoundSession, FoundStore};
+use crate::health::examination::{Examination, FoundSession};
 use crate::health::finding::{Finding, Kind};
 use crate::restore::standing;
 use crate::stores::loss::Loss;
@@ -58,10 +58,12 @@ pub(super) fn of_sessions(examination: &mut Examination<'_>) {
 /// else as layer 1 does.
 fn may_have_lost(examination: &Examination<'_>) -> Vec<SessionKey> {
     let (first, second) = (&examination.first, &examination.second);
-    let of = |store: &FoundStore| store.sessions.iter().map(|found| found.key.clone()).collect();
-    let mut pairs = Pair::of(of(first), of(second));
-    let found: HashMap<&SessionId, &FoundTranscript> =
-        examination.found.0.iter().map(|found| (&found.id, found)).collect();
+    let stored = first.sessions.iter().chain(&second.sessions);
+    let ids: HashSet<&SessionId> =
+        stored.filter(|stored| stored.has_older || stored.has_subagents).map(|stored| &stored.key.id).collect();
+    let mut pairs = Pair::of(first.keys_of(&ids), second.keys_of(&ids));
+    let sources = examination.found.0.iter().filter(|found| ids.contains(&found.id));
+    let found: HashMap<&SessionId, &FoundTranscript> = sources.map(|found| (&found.id, found)).collect();
     pairs.retain(|pair| {
         let stored =
             [pair.layer1.as_ref().map(|key| first.session(key)), pair.layer3.as_ref().map(|key| second.session(key))];

@@ -32,9 +32,8 @@ pub(crate) enum Depth {
 type Check = fn(&mut Examination<'_>);
 
 /// In the order in which they run: each uses what those before it found out.
-const CHECKS: [(Depth, Check); 28] = [
+const CHECKS: [(Depth, Check); 27] = [
     (Depth::Cheap, stores::both),
-    (Depth::Cheap, sources::found),
     (Depth::Cheap, stores::may_be_written),
     (Depth::Cheap, stores::not_ours),
     (Depth::Cheap, stores::forgotten),

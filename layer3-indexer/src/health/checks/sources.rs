@@ -58,35 +58,37 @@ pub(super) fn transcripts(examination: &mut Examination<'_>) {
     let sources = &mut examination.figures.sources;
     sources.projects.clone_from(&projects);
     sources.cleanup_period_days = cleanup_days;
-    let (mut found, mut passed_over) = std::mem::take(&mut examination.found);
-    sources.transcripts = found.len() as u64;
-    sources.bytes = found.iter().map(|found| found.bytes).sum();
-    let ids: HashSet<SessionId> = found.iter().map(|found| found.id.clone()).collect();
-    let all = found.len();
+    let (all, mut passed_over) = std::mem::take(&mut examination.found);
+    sources.transcripts = all.len() as u64;
+    sources.bytes = all.iter().map(|found| found.bytes).sum();
+    let ids: HashSet<&SessionId> = all.iter().map(|found| &found.id).collect();
+    let mut found: Vec<&FoundTranscript> = all.iter().collect();
     found.retain(|found| !context.places.policy.exclude.is_excluded(&found.path, None));
-    if found.len() < all {
-        let what = format!("{} not copied: the settings exclude them", count((all - found.len()) as u64, "transcript"));
+    if found.len() < all.len() {
+        let left_out = (all.len() - found.len()) as u64;
+        let what = format!("{} not copied: the settings exclude them", count(left_out, "transcript"));
         examination.found(Kind::Excluded, what, &projects);
     }
     let archives = [&examination.first, &examination.second].into_iter().filter_map(|store| store.archive.as_ref());
     let tombstones: Vec<_> = archives.map(|archive| (archive, archive.forgotten_ids().unwrap_or_default())).collect();
     // In doubt, a tombstone that cannot be read, it is looked at like any other.
-    let is_forgotten = |found: &FoundTranscript| {
+    let is_forgotten = |found: &&FoundTranscript| {
         let mut with = tombstones.iter().filter(|(_, ids)| ids.contains(&found.id));
         with.any(|(archive, _)| archive.is_forgotten(&found.id).unwrap_or(false))
     };
     found.retain(|found| !is_forgotten(found));
-    examination.figures.sources.left_out = (all - found.len()) as u64;
+    examination.figures.sources.left_out = (all.len() - found.len()) as u64;
     for transcript in &found {
         one(transcript, examination);
     }
-    passed_over.extend(found.iter().flat_map(FoundTranscript::passed_over));
+    passed_over.extend(found.iter().filter(|found| !examination.is_whole(found)).flat_map(|found| found.passed_over()));
     passed_over.retain(|passed| !context.places.policy.exclude.is_excluded(&passed.path, None));
     let not_kept = context.places.not_kept(&context.temp_dir);
     passed_over.extend(not_kept.into_iter().filter(|passed| !is_covered(&passed.path, examination)));
     report_passed_over(&passed_over, &projects, examination);
     lost(&ids, examination);
     without_transcript(&ids, examination);
+    examination.found.0 = all;
 }
 
 /// What looks like a conversation and is not copied: what cannot be read each by itself, the rest by its reason.
@@ -194,7 +196,7 @@ fn not_saved(
         _ if found.bytes == 0 || is_known => true,
         None => false,
         Some(archive) => {
-            has_copy |= store.ids.contains(&found.id);
+            has_copy |= store.has(&found.id);
             let behind = is_behind(archive, found, examination);
             behind.map(|behind| !behind).unwrap_or_else(|error| {
                 unreadable = Some(chain(&error));
@@ -247,7 +249,7 @@ pub(super) fn save_line(context: &Context, in_layer1: bool) -> String {
 }
 
 /// Stored sessions whose transcript is gone.
-fn lost(ids: &HashSet<SessionId>, examination: &mut Examination<'_>) {
+fn lost(ids: &HashSet<&SessionId>, examination: &mut Examination<'_>) {
     let context = examination.context;
     let (mut stored, mut gone) = (0, Vec::new());
     for found in of_either(&examination.first.sessions, &examination.second.sessions) {
@@ -335,7 +337,7 @@ fn report_vanished(vanished: &[Vanished], stored: usize, examination: &mut Exami
 }
 
 /// Conversations of which layer 1 kept the events, because Claude Code wrote no transcript.
-fn without_transcript(ids: &HashSet<SessionId>, examination: &mut Examination<'_>) {
+fn without_transcript(ids: &HashSet<&SessionId>, examination: &mut Examination<'_>) {
     let context = examination.context;
     // A store that cannot be read was reported already.
     for path in published_journals(&context.places.layer1_store).unwrap_or_default() {
@@ -344,7 +346,7 @@ fn without_transcript(ids: &HashSet<SessionId>, examination: &mut Examination<'_
             continue;
         };
         let stored = [&examination.first, &examination.second];
-        let is_stored = stored.iter().any(|store| store.ids.contains(&id));
+        let is_stored = stored.iter().any(|store| store.has(&id));
         if ids.contains(&id) || is_stored {
             continue;
         }

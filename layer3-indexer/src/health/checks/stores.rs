@@ -1,15 +1,22 @@
 //! The two stores: their figures, what a quick look finds wrong in them, and whether they can be written.
 
-use std::collections::BTreeSet;
+use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::os::unix::fs::PermissionsExt;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 
-use layer1_prebackup::archive::{self, Archive, Foreign, Looked, SEEN, SEEN_SECOND, Seen};
+use layer1_prebackup::archive::{self, Archive, ArchiveError, Foreign, Looked, SEEN, SEEN_SECOND, Seen, SessionKey};
+use layer1_prebackup::config::places::Places;
 use layer1_prebackup::config::size::Size;
+use layer1_prebackup::config::threads;
 use layer1_prebackup::fs::{self, platform};
+use layer1_prebackup::names::SessionId;
 use rustix::fs::{Access, access};
 
 use crate::failure::chain;
+use crate::health::checks::sources;
 use crate::health::context::Context;
 use crate::health::examination::{Examination, FoundSession, FoundStore};
 use crate::health::figures::StoreStatus;
@@ -27,45 +34,89 @@ const PROBE: &str = ".doctor";
 const NAMED_MAX: usize = 5;
 const NOT_THERE_YET: &str = "not there yet";
 
-/// Layer 1's store and layer 3's.
+/// Layer 1's store and layer 3's, and Claude Code's transcripts.
 pub(super) fn both(examination: &mut Examination<'_>) {
     let Context { places, commands, now_ms, .. } = examination.context;
-    // What was seen of either lies in layer 1's store: layers 1 and 2 keep it.
-    let seen = |rel| move |id: &str| Seen::read(&places.layer1_store, rel, id);
-    examination.first = look(&places.layer1_store, &seen(SEEN), &format!("{} sweep", commands.layer1), examination);
+    let stores = [(&places.layer1_store, SEEN), (&places.layer3_store, SEEN_SECOND)];
+    // Nearly all of this is asking the system what many files are, and waiting for that: three places, three threads.
+    let [first, second] = thread::scope(|scope| {
+        let glances = stores.map(|(store, rel)| {
+            let look = move || glance(places, store, rel);
+            // Where there may be no further thread, this one will do.
+            (threads::named("look at a store").spawn_scoped(scope, look), look)
+        });
+        sources::found(examination);
+        glances.map(|(thread, look)| match thread {
+            Ok(thread) => thread.join().unwrap_or_else(|panicked| resume_unwind(panicked)),
+            Err(_) => look(),
+        })
+    });
+    examination.first = look(&places.layer1_store, first, &format!("{} sweep", commands.layer1), examination);
     let import = format!("{} import", commands.layer3);
-    examination.second = look(&places.layer3_store, &seen(SEEN_SECOND), &import, examination);
+    examination.second = look(&places.layer3_store, second, &import, examination);
     examination.figures.layer1 = figures(&places.layer1_store, &examination.first, *now_ms);
     examination.figures.layer3 = figures(&places.layer3_store, &examination.second, *now_ms);
 }
 
-/// Looks at a store, of which `seen` was seen before; `save` makes one that lost its bookkeeping whole.
-fn look(store: &Path, seen: &dyn Fn(&str) -> Seen, save: &str, examination: &mut Examination<'_>) -> FoundStore {
+/// A store as what was seen of it before lets it be known.
+struct Glance {
+    /// Why its disk is not there.
+    away: Option<String>,
+    archive: Result<Option<Archive>, ArchiveError>,
+    looked: Result<Looked, ArchiveError>,
+    /// Its sessions, by project and id; of those that have to be looked at, which they are.
+    sessions: Vec<Result<FoundSession, SessionKey>>,
+}
+
+/// Glances at a store. What was seen of either is in the file `rel` of layer 1's: layers 1 and 2 keep it.
+fn glance(places: &Places, store: &Path, rel: &str) -> Glance {
+    let (archive, looked) = (Ok(None), Ok(Looked::default()));
+    let mut glance = Glance { away: places.away(store), archive, looked, sessions: Vec::new() };
+    if glance.away.is_some() {
+        return glance;
+    }
+    glance.archive = Archive::open(store);
+    let Ok(Some(archive)) = &glance.archive else { return glance };
+    glance.looked = archive.look_by(Seen::read(&places.layer1_store, rel, archive.store_id()));
+    let Ok(looked) = &mut glance.looked else { return glance };
+    let keys = std::mem::take(&mut looked.sessions).into_iter();
+    glance.sessions = keys
+        .map(|key| match looked.seen(&key).filter(|seen| seen.is_well(archive)) {
+            Some(seen) => Ok(FoundSession::seen(key, &seen)),
+            None => Err(key),
+        })
+        .collect();
+    glance
+}
+
+/// Looks at a store behind a glance; `save` makes one that lost its bookkeeping whole.
+fn look(store: &Path, glance: Glance, save: &str, examination: &mut Examination<'_>) -> FoundStore {
     let mut found = FoundStore::default();
     let context = examination.context;
     let unreadable = |what: String| Finding::new(context, Kind::StoreUnreadable, what, store);
-    if let Some(why) = context.places.away(store) {
+    if let Some(why) = glance.away {
         examination.found(Kind::StoreAway, format!("failed to {why}"), store);
         return found;
     }
     let findings = &mut examination.findings;
-    match Archive::open(store) {
+    match glance.archive {
         Ok(Some(archive)) => found.archive = Some(archive),
         Ok(None) => findings.extend(why_none(store).map(|what| unreadable(what).mend(save))),
         Err(error) => findings.push(unreadable(format!("failed to {}", chain(&error)))),
     }
     let Some(archive) = &found.archive else { return found };
-    found.looked = archive.look_by(seen(archive.store_id())).unwrap_or_else(|error| {
+    found.looked = glance.looked.unwrap_or_else(|error| {
         findings.push(unreadable(format!("failed to {}", chain(&error))));
         Looked::default()
     });
-    for key in std::mem::take(&mut found.looked.sessions) {
-        let id = key.id.clone();
-        if let Some(seen) = found.looked.seen(&key).filter(|seen| seen.is_well(archive)) {
-            found.sessions.push(FoundSession::seen(key, &seen));
-            found.ids.insert(id);
-            continue;
-        }
+    for session in glance.sessions {
+        let key = match session {
+            Ok(seen) => {
+                found.sessions.push(seen);
+                continue;
+            }
+            Err(key) => key,
+        };
         match archive.quick_check(&key) {
             Ok(check) => {
                 findings.extend(check.findings.iter().map(|found| damaged(context, archive, found)));
@@ -74,10 +125,12 @@ fn look(store: &Path, seen: &dyn Fn(&str) -> Seen, save: &str, examination: &mut
                 let shared = first.map(|first| archive.one_file_with(first, &key).unwrap_or_default());
                 findings.extend(shared.unwrap_or_default().iter().map(|found| damaged(context, archive, found)));
                 found.sessions.push(FoundSession::looked_at(key, check));
-                found.ids.insert(id);
             }
-            Err(error) => findings
-                .push(unreadable(format!("failed to {}", chain(&error))).of(&key.id, Some(key.project.as_str()))),
+            Err(error) => {
+                let what = format!("failed to {}", chain(&error));
+                findings.push(unreadable(what).of(&key.id, Some(key.project.as_str())));
+                found.unread.insert(key.id);
+            }
         }
     }
     known_damage(archive, examination);
@@ -120,13 +173,10 @@ pub(super) fn not_ours(examination: &mut Examination<'_>) {
         (&memories.layer3_store, None),
     ] {
         // Of those that are believed unseen the bookkeeping was looked up.
-        let looked = |found: &FoundStore| {
-            let keys = found.sessions.iter().map(|session| &session.key);
-            keys.filter(|key| found.looked.seen(key).is_some()).map(|key| key.id.clone()).collect::<BTreeSet<_>>()
-        };
-        let seen = found.map(looked).unwrap_or_default();
+        let is_unread = |id: &str, found: &FoundStore| found.unread.iter().any(|unread| unread.as_str() == id);
+        let is_seen = |id: &str, found: &FoundStore| found.looked.is_seen(id) && !is_unread(id, found);
         // A store that cannot be read was told.
-        for foreign in Foreign::find(store, &|id| !seen.contains(id)).unwrap_or_default() {
+        for foreign in Foreign::find(store, &|id| !found.is_some_and(|found| is_seen(id, found))).unwrap_or_default() {
             let finding = |kind, what: String| Finding::new(context, kind, what, &foreign.path);
             let what = foreign.what;
             examination.findings.push(match foreign.is_aside {
@@ -195,8 +245,8 @@ fn conflict_copies(strangers: &[PathBuf]) -> String {
 pub(super) fn in_one_copy_only(examination: &mut Examination<'_>) {
     let context = examination.context;
     let Ok(stores) = Stores::open(&context.places) else { return };
-    let of = |store: &FoundStore| store.sessions.iter().map(|found| found.key.clone()).collect();
-    let mut pairs = Pair::of(of(&examination.first), of(&examination.second));
+    let differ = ids_that_differ(&examination.first, &examination.second);
+    let mut pairs = Pair::of(examination.first.keys_of(&differ), examination.second.keys_of(&differ));
     let is_in_both = |pair: &Pair| {
         let both = pair.layer1.as_ref().zip(pair.layer3.as_ref());
         let found = both.and_then(|(one, other)| examination.first.session(one).zip(examination.second.session(other)));
@@ -220,6 +270,25 @@ pub(super) fn in_one_copy_only(examination: &mut Examination<'_>) {
         );
         examination.found(Kind::OneCopy, what, store);
     }
+}
+
+/// The ids of the sessions that are not the same in both, or only in one of them.
+fn ids_that_differ<'f>(first: &'f FoundStore, second: &'f FoundStore) -> HashSet<&'f SessionId> {
+    let mut differ = HashSet::new();
+    let (mut ones, mut others) = (first.sessions.iter().peekable(), second.sessions.iter().peekable());
+    while let Some(order) = match (ones.peek(), others.peek()) {
+        (None, None) => None,
+        (None, _) => Some(Ordering::Greater),
+        (_, None) => Some(Ordering::Less),
+        (Some(one), Some(other)) => Some(one.key.cmp(&other.key)),
+    } {
+        let one = if order.is_le() { ones.next() } else { None };
+        let other = if order.is_ge() { others.next() } else { None };
+        if !one.zip(other).is_some_and(|(one, other)| one.has_the_same_as(other)) {
+            differ.extend(one.or(other).map(|found| &found.key.id));
+        }
+    }
+    differ
 }
 
 /// Why there is no store although something is there.
