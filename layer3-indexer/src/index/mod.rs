@@ -7,6 +7,7 @@ mod conditions;
 mod contents;
 mod context;
 mod conversations;
+mod dates;
 mod error;
 mod families;
 mod files;
