@@ -91,8 +91,9 @@ pub(super) struct Answers {
     /// Words that none of them holds.
     pub(crate) missing: Vec<usize>,
     mentions: Rc<Mentions>,
-    in_a_row: HashSet<i64>,
-    is_sentence: bool,
+    /// Messages that say it as it was typed, and whether that is a sentence.
+    pub(crate) in_a_row: HashSet<i64>,
+    pub(crate) is_sentence: bool,
 }
 
 impl Ranking<'_> {

@@ -15,6 +15,7 @@ mod fill;
 pub(crate) mod fold;
 mod labels;
 mod lines;
+mod listed;
 pub(crate) mod matching;
 mod mentions;
 mod open;

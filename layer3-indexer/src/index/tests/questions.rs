@@ -57,3 +57,21 @@ fn a_date_in_a_question_means_the_conversations_of_then() {
         assert_eq!(found.hits.len(), 3, "{question}");
     }
 }
+
+#[test]
+fn a_commit_is_found_where_it_was_made_before_where_it_is_listed() {
+    let store = Store::new();
+    let mut index = fresh(&store);
+    let commit = r#"git add -A && git commit -m \"Cache parsed settings between runs\" && git push && git status"#;
+    let made = format!(r#"{{"type":"tool_use","id":"t1","name":"Bash","input":{{"command":"{commit}"}}}}"#);
+    let list = "7ab7d8b Cache parsed settings between runs";
+    let conversations = [answer(1, &made), said(2, list) + &said(3, list)];
+    for (n, lines) in (1..).zip(conversations) {
+        let session = key("p", &format!("s{n}"));
+        store.transcript(&session, &(user(n, "go on") + &lines));
+        update(&mut index, &store, &session);
+    }
+    let query = SearchQuery { each: false, ..SearchQuery::new("Cache parsed settings between runs", 0) };
+    let found: Vec<_> = index.search(&store, &query).unwrap().hits.into_iter().map(|hit| hit.session_id).collect();
+    assert_eq!(found, ["s1", "s2"]);
+}
