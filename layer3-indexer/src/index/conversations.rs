@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
+use super::dates::dates_of;
 use super::families::{family, shared};
 use super::mentions::Mentions;
 use super::query::Query;
@@ -90,8 +91,9 @@ pub(super) struct Answers {
     /// Words that none of them holds.
     pub(crate) missing: Vec<usize>,
     mentions: Rc<Mentions>,
-    in_a_row: HashSet<i64>,
-    is_sentence: bool,
+    /// Messages that say it as it was typed, and whether that is a sentence.
+    pub(crate) in_a_row: HashSet<i64>,
+    pub(crate) is_sentence: bool,
 }
 
 impl Ranking<'_> {
@@ -111,6 +113,7 @@ impl Ranking<'_> {
         for pair in mentions.pairs_of_sessions(self)? {
             self.add(&mut sessions, &pair, of_pair, 0);
         }
+        self.add_dates(&mut sessions);
         // Who says it all in one message holds it, wherever.
         let all = (1 << question.words.len()) - 1;
         for session in mentions.all_of_sessions(self)?.into_keys() {
@@ -185,6 +188,19 @@ impl Ranking<'_> {
             let (score, held) = sessions.entry(*session).or_default();
             *score += rare * count * (k + 1.0) / (count + k * length);
             *held |= word;
+        }
+    }
+
+    /// Adds what the days that a question names say of the conversations of then: as much as a word that these alone hold,
+    /// for the conversation as a whole and for its messages.
+    fn add_dates(&self, sessions: &mut About) {
+        let [of_messages, ..] = self.query.weights;
+        for (first_ms, last_ms) in dates_of(&self.query.text, self.query.now_ms) {
+            let then = self.sessions.between(first_ms, last_ms);
+            let rare = rare(then.len() as f64, self.sessions.count) * (1.0 + of_messages);
+            for (_, (score, _)) in sessions.iter_mut().filter(|(session, _)| then.contains(session)) {
+                *score += rare;
+            }
         }
     }
 

@@ -11,9 +11,10 @@ use rusqlite::{OptionalExtension, Row, params_from_iter};
 
 use super::contents::Contents;
 use super::context::{Side, context};
-use super::conversations::{Candidates, Conversation};
+use super::conversations::{Answers, Candidates, Conversation};
 use super::error::{IndexError, Sqlite, none_if_refused};
 use super::families::Families;
+use super::listed::is_only_listed;
 use super::matching::By;
 use super::open::Index;
 use super::query::{Query, quoted};
@@ -21,7 +22,7 @@ use super::question::{Question, Word};
 use super::ranking::{Ranking, Scored, sorted};
 use super::spelling::{LOOKED_UP_MAX, SPELLED_MAX, is_known, may_be_wrong, nearest};
 use super::stop_words::is_stop_word;
-use super::text::{Speaker, is_same_everywhere};
+use super::text::{Column, Speaker, is_same_everywhere};
 use super::texts::{COLUMNS, Found, JOINS, Place, Texts, found, place};
 use super::types::{Hit, SearchQuery, SearchResults};
 
@@ -32,6 +33,8 @@ const COMPARE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Messages that are ranked one by one where every one is a hit. Of more, those in which a person or the model wrote it
 /// are ranked, and behind them stand all others, newest first: ranking costs microseconds each.
 const RANKED_MAX: usize = 2000;
+/// Messages that hold a sentence and are looked at for how; what more of them hold is said everywhere.
+const LISTED_MAX: usize = 64;
 /// Messages that are shown where only filters are given.
 const FILTERED_MAX: usize = 2000;
 impl Index {
@@ -182,7 +185,8 @@ impl Search<'_> {
             self.add_parts(query, &known, &mut entries)?;
             return Ok(entries);
         };
-        let answers = self.ranking.answers(query, &question)?;
+        let mut answers = self.ranking.answers(query, &question)?;
+        self.drop_listed(&mut answers)?;
         let all = self.ranking.of_question(&question, &answers, true);
         let has_all = !all.is_empty();
         let known = Known { sessions: all.sessions().collect(), ..Known::default() };
@@ -207,6 +211,28 @@ impl Search<'_> {
             self.add_parts(query, &known, &mut entries)?;
         }
         Ok(entries)
+    }
+
+    /// A sentence that a message lists as the subject of a commit was said elsewhere: this message is one that has its words.
+    fn drop_listed(&mut self, answers: &mut Answers) -> rusqlite::Result<()> {
+        if !answers.is_sentence || answers.in_a_row.len() > LISTED_MAX {
+            return Ok(());
+        }
+        // What cannot be read is told when it is shown.
+        let unreadable = self.texts.unreadable;
+        for message in answers.in_a_row.clone() {
+            let Some(found) = self.found(message)? else { continue };
+            let sentence = &self.ranking.query.text;
+            let is_listed = self.texts.with_sections(&found, |_, sections| {
+                let said = sections.iter().filter(|(column, _)| *column != Column::ToolOutput);
+                is_only_listed(sentence, &said.map(|(_, text)| &**text).collect::<Vec<_>>().join("\n"))
+            });
+            if is_listed == Some(true) {
+                answers.in_a_row.remove(&message);
+            }
+        }
+        self.texts.unreadable = unreadable;
+        Ok(())
     }
 
     fn conversations(&mut self, candidates: Candidates) -> rusqlite::Result<Vec<Entry>> {

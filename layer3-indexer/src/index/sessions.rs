@@ -15,6 +15,7 @@ const OWNER: &str = "SELECT session FROM messages WHERE id = ?1";
 pub(super) struct Known {
     /// Its words, each as often as it stands.
     pub(crate) words: f64,
+    pub(crate) start_ms: i64,
     pub(crate) end_ms: i64,
 }
 
@@ -47,7 +48,8 @@ impl Sessions {
         filters.add_rows("id", query.within.as_deref());
         filters.add("session = ?", query.session_id.clone().map(Value::from));
         let sql = format!(
-            "SELECT id, first_message, last_message, topic_words, coalesce(end_ms, 0), listed, (listed = 1 {}), messages FROM tracked
+            "SELECT id, first_message, last_message, topic_words, coalesce(end_ms, 0), listed, (listed = 1 {}), messages,
+                    coalesce(start_ms, 0) FROM tracked
              WHERE first_message IS NOT NULL ORDER BY first_message",
             filters.sql
         );
@@ -57,7 +59,7 @@ impl Sessions {
         let (mut count, mut words, mut messages, mut end) = (0.0, 0.0, 0.0, 0);
         while let Some(row) = rows.next()? {
             let session = row.get(0)?;
-            let known = Known { words: row.get(3)?, end_ms: row.get(4)? };
+            let known = Known { words: row.get(3)?, start_ms: row.get(8)?, end_ms: row.get(4)? };
             let block = Block { first: row.get(1)?, last: row.get(2)?, session, is_alone: true };
             let is_apart = block.first > end;
             if !is_apart && let Some(before) = blocks.last_mut() {
@@ -80,6 +82,12 @@ impl Sessions {
     /// One that the filters leave.
     pub(crate) fn get(&self, session: i64) -> Option<&Known> {
         self.meant.get(&session)
+    }
+
+    /// Those that the filters leave and that were going on between two moments.
+    pub(crate) fn between(&self, first_ms: i64, last_ms: i64) -> BTreeSet<i64> {
+        let is_then = |known: &Known| known.start_ms <= last_ms && known.end_ms >= first_ms;
+        self.meant.iter().filter(|(_, known)| is_then(known)).map(|(session, _)| *session).collect()
     }
 
     /// The words of a message, in the middle.
