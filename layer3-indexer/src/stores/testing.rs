@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use layer1_prebackup::archive::{Archive, Compare, SaveRequest, SessionKey};
 use layer1_prebackup::claude::transcripts::Reach;
@@ -15,6 +16,11 @@ use crate::save::adopt_v1;
 use crate::save::roots::RootKind;
 use crate::save::{self, Answer, Expected, LogSink, Receipt, Request};
 use crate::stores::SessionCopies;
+
+/// What this thread has taken of a processor so far, however much else ran beside it.
+pub(crate) fn cpu_time() -> Duration {
+    Duration::try_from(rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime)).unwrap()
+}
 
 /// The id that most tests use.
 pub(crate) const ID: &str = "aaaaaaaa-0000-4000-8000-000000000001";
