@@ -3,6 +3,8 @@
 use crate::terminal::time::{format_rfc3339_ms, parse_when_ms};
 
 const MONTHS: &str = "january february march april may june july august september october november december";
+/// Days and months that count; a question names one or two.
+const DATES_MAX: usize = 8;
 /// Letters that the name of a month has at least.
 const MONTH_CHARS_MIN: usize = 3;
 
@@ -15,6 +17,9 @@ pub(super) fn dates_of(text: &str, now_ms: i64) -> Vec<(i64, i64)> {
     let is_date = |word: &str| matches!(word, "today" | "yesterday") || word.contains('-');
     let mut dates = Vec::new();
     for (at, word) in words.iter().enumerate() {
+        if dates.len() == DATES_MAX {
+            break;
+        }
         let is_month = |month: &str| word.len() >= MONTH_CHARS_MIN && month.starts_with(word);
         match MONTHS.split(' ').position(is_month) {
             Some(month) => dates.extend(of_month(&words, at, month + 1, now_ms)),
@@ -72,5 +77,7 @@ mod tests {
             let expected: Vec<_> = expected.iter().filter_map(|date| parse_when_ms(date, now_ms)).collect();
             assert_eq!(dates_of(text, now_ms), expected, "{text}");
         }
+        // Each costs a look at every conversation.
+        assert_eq!(dates_of(&"8 may 2023 ".repeat(100_000), now_ms).len(), DATES_MAX);
     }
 }

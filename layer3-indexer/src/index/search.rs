@@ -22,7 +22,7 @@ use super::question::{Question, Word};
 use super::ranking::{Ranking, Scored, sorted};
 use super::spelling::{LOOKED_UP_MAX, SPELLED_MAX, is_known, may_be_wrong, nearest};
 use super::stop_words::is_stop_word;
-use super::text::{Column, Speaker, is_same_everywhere};
+use super::text::{Column, Speaker, is_same_everywhere, sections};
 use super::texts::{COLUMNS, Found, JOINS, Place, Texts, found, place};
 use super::types::{Hit, SearchQuery, SearchResults};
 
@@ -35,6 +35,8 @@ const COMPARE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const RANKED_MAX: usize = 2000;
 /// Messages that hold a sentence and are looked at for how; what more of them hold is said everywhere.
 const LISTED_MAX: usize = 64;
+/// Bytes of such a message at most: a longer one is more than a list.
+const LISTED_BYTES_MAX: u64 = 64 * 1024;
 /// Messages that are shown where only filters are given.
 const FILTERED_MAX: usize = 2000;
 impl Index {
@@ -221,11 +223,13 @@ impl Search<'_> {
         // What cannot be read is told when it is shown.
         let unreadable = self.texts.unreadable;
         for message in answers.in_a_row.clone() {
-            let Some(found) = self.found(message)? else { continue };
+            let Some(found) = self.found(message)?.filter(|found| found.place.length <= LISTED_BYTES_MAX) else {
+                continue;
+            };
             let sentence = &self.ranking.query.text;
-            let is_listed = self.texts.with_sections(&found, |_, sections| {
-                let said = sections.iter().filter(|(column, _)| *column != Column::ToolOutput);
-                is_only_listed(sentence, &said.map(|(_, text)| &**text).collect::<Vec<_>>().join("\n"))
+            let is_listed = self.texts.with_record(&found, |record| {
+                let said = sections(record).into_iter().filter(|(column, _)| *column != Column::ToolOutput);
+                is_only_listed(sentence, &said.map(|(_, text)| text).collect::<Vec<_>>().join("\n"))
             });
             if is_listed == Some(true) {
                 answers.in_a_row.remove(&message);

@@ -72,6 +72,13 @@ fn a_commit_is_found_where_it_was_made_before_where_it_is_listed() {
         update(&mut index, &store, &session);
     }
     let query = SearchQuery { each: false, ..SearchQuery::new("Cache parsed settings between runs", 0) };
-    let found: Vec<_> = index.search(&store, &query).unwrap().hits.into_iter().map(|hit| hit.session_id).collect();
-    assert_eq!(found, ["s1", "s2"]);
+    let found = |index: &Index| -> Vec<String> {
+        index.search(&store, &query).unwrap().hits.into_iter().map(|hit| hit.session_id).collect()
+    };
+    assert_eq!(found(&index), ["s1", "s2"]);
+    // What is no mere list is not read for it, however many bytes it has.
+    let long = "x".repeat(100_000);
+    store.transcript(&key("p", "s2"), &(user(2, "go on") + &said(2, &format!("{list} {long}")) + &said(3, list)));
+    update(&mut index, &store, &key("p", "s2"));
+    assert_eq!(found(&index), ["s2", "s1"]);
 }
