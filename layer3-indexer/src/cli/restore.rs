@@ -262,13 +262,11 @@ fn summary_text(summary: &Summary, dry_run: bool, terminal: &Terminal) -> String
 }
 
 pub(super) fn restored_text(restored: &Restored, dry_run: bool, terminal: &Terminal) -> String {
-    // An empty transcript is never stored: there is none, only what lies beside it.
+    let path = one_line(&restored.path);
     let (what, size) = match restored.bytes {
-        0 => {
-            let beside = Path::new(&restored.path).with_extension("").display().to_string();
-            (format!("what is saved beside its transcript, {}", one_line(&beside)), String::new())
-        }
-        bytes => (one_line(&restored.path), format!("{}, ", Size(bytes))),
+        // An empty transcript is never stored: there is none, only what lies beside it.
+        0 => (format!("the files beside {path}"), String::new()),
+        bytes => (path, format!("{}, ", Size(bytes))),
     };
     let (done, written) = if dry_run { ("Would restore", "to write") } else { ("Restored", "written") };
     let mut text = match restored.files_written {

@@ -83,18 +83,17 @@ pub(super) fn run(places: &Places, args: ShowArgs, screen: &mut Screen<'_>) -> R
     if let Some(offset) = args.offset {
         return screen.text(&fit::page(&conversation.to_text(&screen.terminal), offset, max_chars, "--offset "));
     }
-    let host = args.host.map(|host| format!(" --host {}", shell_quoted(&host))).unwrap_or_default();
     let (mut text, place) = conversation.to_text_and_place(&screen.terminal);
     // Who asked for some messages knows that these are not all.
     let is_cut = conversation.omitted_before + conversation.omitted_after > 0;
     if is_cut && (&window.around, window.last) == (&None, None) {
-        let all = typed(LAYER3, &format!("show {}{host} --offset 0", conversation.session_id));
-        let go_on = format!("[`{all}` reads all of it, page by page; `--max-chars N` shows more at once]");
-        text.push_str(&screen.terminal.line(Style::Dim, &go_on));
+        let go_on = "[`--offset 0` reads all of it, page by page; `--max-chars N` shows more at once]";
+        text.push_str(&screen.terminal.line(Style::Dim, go_on));
     }
     let Some(line) = place.filter(|_| !screen.json) else {
         return screen.long_answer(&conversation, |_| text);
     };
+    let host = args.host.map(|host| format!(" --host {}", shell_quoted(&host))).unwrap_or_default();
     screen.long_text_from(&text, line, |terminal| {
         // So much was asked for.
         if window.max_chars != show::SHOW_CHARS_DEFAULT {

@@ -336,7 +336,7 @@ fn a_conversation_of_which_only_the_agents_are_stored_is_shown_and_keeps_no_page
         assert!(scratch.layer3(&["show", id]).output().ok().text().contains(words[0]));
     }
     // A transcript of which nothing is stored is not called in place, nor restored.
-    let beside = format!("what is saved beside its transcript, {}", agents.parent().expect("a folder").display());
+    let beside = format!("the files beside {}", scratch.transcript(&new).display());
     let restore = || scratch.layer3(&["restore", &new]).output().ok().text();
     assert!(restore().contains(&format!("Already in place: {beside}")));
     fs::rename(&agents, scratch.beside("agents")).expect("take it away");
