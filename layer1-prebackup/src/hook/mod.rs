@@ -40,6 +40,10 @@ pub(crate) const STDIN_LIMIT: Duration = Duration::from_secs(2);
 pub(crate) const COPY_LIMIT: Duration = Duration::from_millis(4800);
 /// From the start of the program: then a reader that takes nothing is given up.
 pub(crate) const PASS_ON_LIMIT: Duration = Duration::from_secs(20);
+/// The event of a pipe that brought less than this until [`STDIN_LIMIT`] is taken to be all of it, in bytes/s.
+const LARGE_EVENT_RATE: u128 = 1_000_000;
+/// Longest silence of one that brings more.
+const REST_WAIT: Duration = Duration::from_millis(500);
 /// How long after its start a hook that Claude Code waits with goes on with side files.
 const PROMPT_SIDES: Duration = Duration::from_millis(300);
 /// So long before [`COPY_LIMIT`] any hook leaves the rest of them to the next.
@@ -57,16 +61,20 @@ pub(crate) const LOG_NAME: &str = "layer1.log";
 /// what goes wrong is one line on `stderr` and in the log.
 pub(crate) fn run(quiet: bool, configure: &Configure, stdin: impl AsFd, stdout: impl AsFd, mut stderr: impl io::Write) {
     let started = Instant::now();
-    let (input, unread) = match event::read_event(stdin, STDIN_LIMIT) {
+    let (input, unread) = match event::read_event(&stdin, STDIN_LIMIT) {
         Ok(input) => (input, None),
         Err(error) => (Vec::new(), Some(Failure::new("stdin", format!("failed to read the hook event: {error}")))),
     };
+    let is_cut = started.elapsed() >= STDIN_LIMIT;
     let (config, failure) = copy_within_limit(configure, &input, started + COPY_LIMIT);
     let complaint = config.as_ref().and_then(|config| config.complaint.clone());
     let failure = unread.or(failure).or_else(|| complaint.map(|text| Failure::new(CAUSE_SETTINGS, text)));
     if !quiet {
+        let passed = pass_on(&stdout, &input, started + PASS_ON_LIMIT);
+        let rest =
+            passed.and_then(|()| if is_cut { pass_on_rest(stdin, stdout, input.len(), started) } else { Ok(()) });
         // Nobody is left to tell if stderr is gone too.
-        let _ = pass_on(stdout, &input, started + PASS_ON_LIMIT).map_err(|error| {
+        let _ = rest.map_err(|error| {
             let _ = writeln!(stderr, "layer1-prebackup: failed to pass the hook event on: {error}");
         });
     } else if let (Some(failure), Some(config)) = (&failure, &config) {
@@ -319,6 +327,22 @@ fn pass_on(stdout: impl AsFd, bytes: &[u8], deadline: Instant) -> io::Result<()>
     Ok(())
 }
 
+/// Passes on what of a large event had not come by the limit, since `started`: half an event is none to who reads it.
+fn pass_on_rest(stdin: impl AsFd, stdout: impl AsFd, passed: usize, started: Instant) -> io::Result<()> {
+    let (mut passed, deadline) = (passed, started + PASS_ON_LIMIT);
+    let is_large = |passed: usize| passed as u128 * 1000 >= started.elapsed().as_millis() * LARGE_EVENT_RATE;
+    while passed < event::EVENT_BYTES_MAX && is_large(passed) {
+        let mut piece = Vec::new();
+        let wait = REST_WAIT.min(deadline.saturating_duration_since(Instant::now()));
+        if !event::read_piece(&stdin, wait, &mut piece)? || piece.is_empty() {
+            break;
+        }
+        pass_on(&stdout, &piece, deadline)?;
+        passed += piece.len();
+    }
+    Ok(())
+}
+
 /// A store that hangs must not hold up the end of the hook either.
 fn log_within_limit(config: &HookConfig, text: String) {
     let log = Log::of_store(&config.store, LOG_NAME, config.policy.log_level);
@@ -408,6 +432,32 @@ mod tests {
             assert_eq!(ran.stderr, "");
         }
         assert_eq!(std::fs::read(config.store.join("p/s1.jsonl")).unwrap(), b"one\n");
+    }
+
+    #[test]
+    fn a_large_event_that_takes_longer_than_the_limit_to_come_is_passed_on_whole() {
+        let (_dir, config, transcript) = scene();
+        crate::fs::replace_file(&transcript, b"one\n").unwrap();
+        let path = transcript.display();
+        let half = "x".repeat(4_000_000);
+        let event = format!("{{\"session_id\":\"s1\",\"transcript_path\":\"{path}\",\"prompt\":\"{half}{half}\"}}\n");
+        let (first, second) = event.split_at(half.len());
+        let (stdin, mut feed) = io::pipe().unwrap();
+        let (mut out, stdout) = io::pipe().unwrap();
+        let read = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let configure: Configure = Arc::new(move |_: Option<&Path>| Ok(config.clone()));
+                run(false, &configure, stdin, stdout, io::sink());
+            });
+            feed.write_all(first.as_bytes()).unwrap();
+            // The first bytes come out when the wait for the rest is over.
+            let mut read = vec![0; half.len()];
+            out.read_exact(&mut read).unwrap();
+            scope.spawn(move || feed.write_all(second.as_bytes()).unwrap());
+            out.read_to_end(&mut read).unwrap();
+            read
+        });
+        assert!(read == event.as_bytes(), "{} of {} bytes", read.len(), event.len());
     }
 
     #[test]

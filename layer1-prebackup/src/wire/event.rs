@@ -169,14 +169,8 @@ fn read_until(input: &impl AsFd, deadline: Instant, bytes: &mut Vec<u8>) -> io::
     let mut complete = false;
     while bytes.len() < EVENT_BYTES_MAX {
         let wait = if complete { Duration::ZERO } else { deadline.saturating_duration_since(Instant::now()) };
-        if !is_ready(input, wait)? {
-            break;
-        }
         let start = bytes.len();
-        if bytes.len() == bytes.capacity() {
-            bytes.reserve(READ_BYTES);
-        }
-        if uninterrupted(|| rustix::io::read(input, spare_capacity(bytes)))? == 0 {
+        if !read_piece(input, wait, bytes)? || bytes.len() == start {
             break;
         }
         complete = complete || scan.advance(&bytes[start..]);
@@ -185,6 +179,18 @@ fn read_until(input: &impl AsFd, deadline: Instant, bytes: &mut Vec<u8>) -> io::
         }
     }
     Ok(())
+}
+
+/// Appends what `input` brings within `wait`; false where it brings nothing. At its end, true and nothing appended.
+pub(crate) fn read_piece(input: &impl AsFd, wait: Duration, bytes: &mut Vec<u8>) -> io::Result<bool> {
+    if !is_ready(input, wait)? {
+        return Ok(false);
+    }
+    if bytes.len() == bytes.capacity() {
+        bytes.reserve(READ_BYTES);
+    }
+    uninterrupted(|| rustix::io::read(input, spare_capacity(bytes)))?;
+    Ok(true)
 }
 
 /// Whether a read would not block. A hang-up counts: the read then says end of file.
