@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that must hold, in one command, as CI runs it.
 //!
-//! It builds the release binaries too, because the end-to-end tests run those. The tests are run side by side and
+//! It builds the release binaries first, because the end-to-end tests run those. The tests are run side by side and
 //! what they took is told. There are no tests in doc comments, which cargo alone could run. The very last
 //! line is `N passed, N failed, N skipped`, whatever happened before.
 
@@ -10,15 +10,14 @@ use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use layer1_prebackup::config::places;
 use layer1_prebackup::fs::platform;
 use xshell::{Shell, cmd};
 
 use crate::dev::machine::{has_tool, in_ci};
-use crate::dev::offsite_tools;
-use crate::dev::suites::{self, Suite};
 use crate::dev::targets::{self, Checked};
+use crate::dev::{offsite_tools, suites};
 use crate::release;
 
 /// Where the end-to-end tests find the release binaries.
@@ -77,9 +76,8 @@ fn told(tally: Result<Tally>) -> Result<()> {
 }
 
 fn run_all(sh: &Shell, begun: Instant) -> Result<Tally> {
-    // It leaves processors idle most of the time: one crate after the other, each by one thread.
-    step("release binaries of the three layers, beside what needs none of them");
-    let building = std::thread::spawn(|| release::build(&Shell::new().context("find the current directory")?));
+    step("release binaries of the three layers");
+    let binaries = release::build(sh)?;
     step("system tools");
     let has_strace = has_strace(sh)?;
     let has_all = offsite_tools::fetch(sh)? && has_strace;
@@ -94,14 +92,8 @@ fn run_all(sh: &Shell, begun: Instant) -> Result<Tally> {
     }
     step("documentation of the code");
     tally += documentation(sh)?;
-    let suites = suites::build(sh)?;
-    step("release binaries of the three layers: their end");
-    let binaries = building.join().map_err(|_| anyhow!("build the release binaries: an internal error"))??;
     step("tests: unit, house rules, end to end on the release binaries");
-    tally += match suites {
-        Some(suites) => tests(suites, &binaries, has_all, begun + TESTS_TIMEOUT)?,
-        None => Tally::FAILED,
-    };
+    tally += tests(sh, &binaries, has_all, begun + TESTS_TIMEOUT)?;
     Ok(tally)
 }
 
@@ -148,7 +140,8 @@ fn has_strace(sh: &Shell) -> Result<bool> {
 }
 
 /// All tests, and what they cost.
-fn tests(suites: Vec<Suite>, binaries: &Path, has_all: bool, end: Instant) -> Result<Tally> {
+fn tests(sh: &Shell, binaries: &Path, has_all: bool, end: Instant) -> Result<Tally> {
+    let Some(suites) = suites::build(sh)? else { return Ok(Tally::FAILED) };
     // The output of tests that passed is needed only where some of them may have skipped themselves.
     let shown: &[&str] = if has_all { &[] } else { &["--show-output"] };
     let foreign: Vec<_> =
