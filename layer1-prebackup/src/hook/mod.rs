@@ -71,10 +71,12 @@ pub(crate) fn run(quiet: bool, configure: &Configure, stdin: impl AsFd, stdout: 
     let failure = unread.or(failure).or_else(|| complaint.map(|text| Failure::new(CAUSE_SETTINGS, text)));
     if !quiet {
         let passed = pass_on(&stdout, &input, started + PASS_ON_LIMIT);
-        let rest =
-            passed.and_then(|()| if is_cut { pass_on_rest(stdin, stdout, input.len(), started) } else { Ok(()) });
+        let passed = match passed {
+            Ok(true) if is_cut => pass_on_rest(stdin, stdout, input.len(), started, started + PASS_ON_LIMIT),
+            passed => passed.map(drop),
+        };
         // Nobody is left to tell if stderr is gone too.
-        let _ = rest.map_err(|error| {
+        let _ = passed.map_err(|error| {
             let _ = writeln!(stderr, "layer1-prebackup: failed to pass the hook event on: {error}");
         });
     } else if let (Some(failure), Some(config)) = (&failure, &config) {
@@ -305,8 +307,8 @@ fn compare_for(event: &Event) -> Compare {
     }
 }
 
-/// Writes all of `bytes` unless the reader goes away (which is its right) or takes nothing until `deadline`.
-fn pass_on(stdout: impl AsFd, bytes: &[u8], deadline: Instant) -> io::Result<()> {
+/// Writes all of `bytes` unless the reader goes away (which is its right: then false) or takes nothing until `deadline`.
+fn pass_on(stdout: impl AsFd, bytes: &[u8], deadline: Instant) -> io::Result<bool> {
     let mut written = 0;
     while written < bytes.len() {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -320,24 +322,36 @@ fn pass_on(stdout: impl AsFd, bytes: &[u8], deadline: Instant) -> io::Result<()>
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(wrote) => written += wrote,
             Err(Errno::AGAIN) => {}
-            Err(Errno::PIPE) => return Ok(()),
+            Err(Errno::PIPE) => return Ok(false),
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Passes on what of a large event had not come by the limit, since `started`: half an event is none to who reads it.
-fn pass_on_rest(stdin: impl AsFd, stdout: impl AsFd, passed: usize, started: Instant) -> io::Result<()> {
-    let (mut passed, deadline) = (passed, started + PASS_ON_LIMIT);
+/// Ends with the reader, and at `deadline` with an error where more would come.
+fn pass_on_rest(
+    stdin: impl AsFd,
+    stdout: impl AsFd,
+    passed: usize,
+    started: Instant,
+    deadline: Instant,
+) -> io::Result<()> {
+    let mut passed = passed;
     let is_large = |passed: usize| passed as u128 * 1000 >= started.elapsed().as_millis() * LARGE_EVENT_RATE;
     while passed < event::EVENT_BYTES_MAX && is_large(passed) {
         let mut piece = Vec::new();
-        let wait = REST_WAIT.min(deadline.saturating_duration_since(Instant::now()));
-        if !event::read_piece(&stdin, wait, &mut piece)? || piece.is_empty() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if !event::read_piece(&stdin, REST_WAIT.min(left), &mut piece)? || piece.is_empty() {
             break;
         }
-        pass_on(&stdout, &piece, deadline)?;
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        if !pass_on(&stdout, &piece, deadline)? {
+            break;
+        }
         passed += piece.len();
     }
     Ok(())
@@ -458,6 +472,28 @@ mod tests {
             read
         });
         assert!(read == event.as_bytes(), "{} of {} bytes", read.len(), event.len());
+    }
+
+    #[test]
+    fn the_rest_of_a_large_event_ends_with_its_reader_and_at_its_deadline() {
+        let large = event::EVENT_BYTES_MAX / 2;
+        let (stdin, mut feed) = io::pipe().unwrap();
+        let (out, stdout) = io::pipe().unwrap();
+        drop(out);
+        // More than a piece: what nobody reads any more is left where it is.
+        let feeder = std::thread::spawn(move || feed.write_all(&vec![b'x'; 1_000_000]));
+        let now = Instant::now();
+        pass_on_rest(&stdin, stdout, large, now, now + PASS_ON_LIMIT).unwrap();
+        drop(stdin);
+        assert_eq!(feeder.join().unwrap().unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        let (stdin, mut feed) = io::pipe().unwrap();
+        let (mut out, stdout) = io::pipe().unwrap();
+        feed.write_all(b"more").unwrap();
+        let ended = pass_on_rest(&stdin, stdout, large, now, now);
+        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let mut passed = Vec::new();
+        out.read_to_end(&mut passed).unwrap();
+        assert!(passed.is_empty(), "{passed:?}");
     }
 
     #[test]
