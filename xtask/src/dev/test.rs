@@ -48,8 +48,9 @@ pub(crate) fn run(sh: &Shell) -> Result<()> {
 
 /// [`run`], and then the checks that need nothing to run: the code of the other systems.
 pub(crate) fn run_as_ci(sh: &Shell) -> Result<()> {
-    let tally = run_all(sh, Instant::now()).and_then(|mut tally| {
-        step("what only other systems compile");
+    let begun = Instant::now();
+    let tally = run_all(sh, begun).and_then(|mut tally| {
+        step(begun, "what only other systems compile");
         for checked in targets::check_all(sh)? {
             tally += match checked {
                 Checked::Passed => Tally::PASSED,
@@ -76,29 +77,30 @@ fn told(tally: Result<Tally>) -> Result<()> {
 }
 
 fn run_all(sh: &Shell, begun: Instant) -> Result<Tally> {
-    step("release binaries of the three layers");
+    step(begun, "release binaries of the three layers");
     let binaries = release::build(sh)?;
-    step("system tools");
+    step(begun, "system tools");
     let has_strace = has_strace(sh)?;
     let has_all = offsite_tools::fetch(sh)? && has_strace;
     let mut tally = Tally::default();
-    step("formatting");
+    step(begun, "formatting");
     tally += component(sh, "fmt", &["fmt", "--all", "--check"])?;
-    step("lints");
+    step(begun, "lints");
     // With what is optional and without it.
     for optional in [&["--features", "tests/archive"][..], &[]] {
         let checked = ["clippy", "--workspace", "--all-targets", "--locked", "--quiet"];
         tally += component(sh, "clippy", &[&checked, optional, &["--", "-D", "warnings"]].concat())?;
     }
-    step("documentation of the code");
+    step(begun, "documentation of the code");
     tally += documentation(sh)?;
-    step("tests: unit, house rules, end to end on the release binaries");
-    tally += tests(sh, &binaries, has_all, begun + TESTS_TIMEOUT)?;
+    step(begun, "tests: unit, house rules, end to end on the release binaries");
+    tally += tests(sh, &binaries, has_all, begun)?;
     Ok(tally)
 }
 
-fn step(what: &str) {
-    println!("== {what}");
+/// Tells what begins, and how long the verb has run by then.
+fn step(begun: Instant, what: &str) {
+    println!("== {what} (after {} s)", begun.elapsed().as_secs());
 }
 
 /// A check by a component of the toolchain, skipped where that is not installed.
@@ -140,7 +142,7 @@ fn has_strace(sh: &Shell) -> Result<bool> {
 }
 
 /// All tests, and what they cost.
-fn tests(sh: &Shell, binaries: &Path, has_all: bool, end: Instant) -> Result<Tally> {
+fn tests(sh: &Shell, binaries: &Path, has_all: bool, begun: Instant) -> Result<Tally> {
     let Some(suites) = suites::build(sh)? else { return Ok(Tally::FAILED) };
     // The output of tests that passed is needed only where some of them may have skipped themselves.
     let shown: &[&str] = if has_all { &[] } else { &["--show-output"] };
@@ -152,8 +154,8 @@ fn tests(sh: &Shell, binaries: &Path, has_all: bool, end: Instant) -> Result<Tal
         }
         command.env(BIN_DIR, binaries);
     };
-    let outcomes = suites::run(suites, shown, &prepare, end)?;
-    step("what the tests cost");
+    let outcomes = suites::run(suites, shown, &prepare, begun + TESTS_TIMEOUT)?;
+    step(begun, "what the tests cost");
     print!("{}", suites::costs(&outcomes));
     let mut tally = Tally::default();
     for outcome in outcomes {

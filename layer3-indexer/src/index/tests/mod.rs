@@ -830,7 +830,7 @@ fn any_text_can_be_searched_for() {
         (seed % below as u64) as usize
     };
     let mut hits = 0;
-    for n in 0..5_000 {
+    for n in 0..1_500 {
         let text: String = match n % 2 {
             0 => (0..random(9)).map(|_| pieces[random(pieces.len())]).collect(),
             _ => (0..random(24)).filter_map(|_| char::from_u32(random(0x3_0000) as u32)).collect(),
@@ -844,7 +844,7 @@ fn any_text_can_be_searched_for() {
         (query.tool, query.file, query.branch) = (piece(20), piece(20), piece(40));
         hits += index.search(&store, &query).unwrap_or_else(|error| panic!("{text:?}: {error:?}")).hits.len();
     }
-    assert!(hits > 500, "{hits}");
+    assert!(hits > 150, "{hits}");
 }
 
 #[test]
