@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use layer1_prebackup::fs::platform;
@@ -50,21 +50,29 @@ pub(crate) fn build(sh: &Shell) -> Result<PathBuf> {
 
 /// Builds these programs, each in a package of its name, and returns the folder that cargo put them in.
 pub(crate) fn build_programs(sh: &Shell, programs: &[&str]) -> Result<PathBuf> {
+    Ok(build_watched(sh, programs)?.0)
+}
+
+/// The same, and how often the compiler warned.
+pub(crate) fn build_watched(sh: &Shell, programs: &[&str]) -> Result<(PathBuf, usize)> {
     let packages = programs.iter().flat_map(|program| ["-p", program]);
     let linked = own_target();
     let target = linked.iter().flat_map(|target| ["--target", target]);
-    let build = cmd!(
-        sh,
-        "cargo build --release --locked {packages...} {target...} --bins --message-format json-render-diagnostics"
-    );
+    let build =
+        cmd!(sh, "cargo build --release --locked {packages...} {target...} --bins --message-format json").quiet();
     let flags = flags(&std::env::vars_os().collect::<Vec<_>>(), linked.is_some());
-    let messages = build.env(ENCODED_FLAGS, flags).read()?;
+    let built = Command::from(build.env(ENCODED_FLAGS, flags)).stderr(Stdio::inherit()).output();
+    let built = built.context("run cargo build")?;
+    let messages = String::from_utf8_lossy(&built.stdout);
+    let told: Vec<String> = diagnostics(&messages).collect();
+    told.iter().for_each(|text| eprint!("{text}"));
+    ensure!(built.status.success(), "build {}", programs.join(", "));
     let mut folders = executables(&messages).filter_map(|program| Some(program.parent()?.to_owned()));
     let folder = folders.next().context("find what cargo built")?;
     for program in programs {
         ensure!(folder.join(program).is_file(), "find {program} in {} after building it", folder.display());
     }
-    Ok(folder)
+    Ok((folder, told.len()))
 }
 
 /// Builds the programs that measure, break and watch the three, and returns the one of that name. They wait most of the
@@ -130,13 +138,30 @@ fn flags(vars: &[(OsString, OsString)], with_c_library: bool) -> String {
 
 /// The programs in cargo's messages, one JSON object a line.
 fn executables(messages: &str) -> impl Iterator<Item = PathBuf> {
-    let objects = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    objects.filter_map(|message| Some(PathBuf::from(message.get("executable")?.as_str()?)))
+    objects(messages).filter_map(|message| Some(PathBuf::from(message.get("executable")?.as_str()?)))
+}
+
+/// What the compiler says of our code, as it would show it; cargo keeps to itself what it says of others'.
+fn diagnostics(messages: &str) -> impl Iterator<Item = String> {
+    objects(messages).filter_map(|message| Some(message.get("message")?.get("rendered")?.as_str()?.to_owned()))
+}
+
+fn objects(messages: &str) -> impl Iterator<Item = Value> {
+    messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_compiler_says_is_told_and_counted() {
+        let messages = r#"{"reason":"compiler-message","message":{"rendered":"warning: unused\n","level":"warning"}}
+            {"reason":"compiler-artifact","executable":"/t/release/a"}
+            {"reason":"build-finished","success":true}"#;
+        assert_eq!(diagnostics(messages).collect::<Vec<_>>(), ["warning: unused\n"]);
+        assert_eq!(executables(messages).collect::<Vec<_>>(), [PathBuf::from("/t/release/a")]);
+    }
 
     #[test]
     fn a_release_names_its_sources_without_the_machine_that_built_it() {

@@ -9,7 +9,7 @@ use layer1_prebackup::fs::{self, remove_file};
 use layer1_prebackup::wire::offsite::{FOLDER, Kind};
 
 use super::engine::Engine;
-use super::site::{SetUp, Site};
+use super::site::{SMALL_BYTES_MAX, SetUp, Site};
 use super::snapshots::{repository_id, stored_snapshots};
 use super::trouble::Trouble;
 use crate::error::{Error, failed};
@@ -25,8 +25,6 @@ const TRIAL: &str = "trial";
 pub(crate) const SALVAGE: &str = "salvage";
 /// No snapshot's file is longer, in bytes.
 const SNAPSHOT_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// None of these files is longer, in bytes.
-const BYTES_MAX: u64 = 64 * 1024;
 
 /// Puts a repository's configuration back from its copy, where it is lost or damaged, and its key files where the key
 /// opens nothing: only those that it opens, for one that was taken away is to open nothing any more. Only in a repository
@@ -35,7 +33,7 @@ pub(crate) fn put_back(site: &Site<'_>, set_up: &SetUp, engine: &Engine<'_>) -> 
     let Some(place) = set_up.place.directory() else { return Ok(()) };
     let repository = place.join(set_up.state.repository_name());
     let copies = copies(site)?;
-    let there = |rel: &Path| fs::read_own(&repository, rel, BYTES_MAX).unwrap_or_default();
+    let there = |rel: &Path| fs::read_own(&repository, rel, SMALL_BYTES_MAX).unwrap_or_default();
     // A key file is named by its hash, and salted: no other repository has one of this name.
     let is_ours = |(rel, bytes): &(PathBuf, Vec<u8>)| match rel.starts_with(KEYS) {
         true => repository.join(rel).exists(),
@@ -103,7 +101,7 @@ fn copies(site: &Site<'_>) -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
         let entry = entry.map_err(failed("list the copies of the key files"))?;
         names.push(Path::new(KEYS).join(entry.file_name()));
     }
-    let read = |rel: PathBuf| match fs::read_own(site.store(), &kept.join(&rel), BYTES_MAX) {
+    let read = |rel: PathBuf| match fs::read_own(site.store(), &kept.join(&rel), SMALL_BYTES_MAX) {
         Ok(bytes) => Ok(bytes.map(|bytes| (rel, bytes))),
         Err(error) => Err(error.into()),
     };
@@ -144,17 +142,18 @@ pub(crate) fn unreadable_snapshots(
     for file in &files {
         // Its name is the hash of what is in it: where that is so, or it cannot be read just now, it is not damaged.
         let Some(bytes) = read_file(set_up, file)? else { continue };
-        let hash = Context256::new()
-            .update(&bytes)
-            .finalize()
-            .iter()
-            .fold(String::new(), |hash, byte| format!("{hash}{byte:02x}"));
-        if file.ends_with(&hash) {
+        if is_whole(file, &bytes) {
             let what = format!("restic could not read {file}, which is whole; nothing was taken out, try again");
             return Err(Trouble::new(Kind::OffsiteFailed, what).into());
         }
     }
     Ok(files)
+}
+
+/// Whether these are the bytes of a file of a repository: `restic` names most of them by their SHA-256.
+pub(crate) fn is_whole(path: &str, bytes: &[u8]) -> bool {
+    let hash = Context256::new().update(bytes).finalize();
+    path.ends_with(&hash.iter().fold(String::new(), |hash, byte| format!("{hash}{byte:02x}")))
 }
 
 /// A file of the repository, where that is a directory of this machine, and it is there.

@@ -12,14 +12,13 @@ use super::engine::Engine;
 use super::key::Key;
 use super::machines::cards;
 use super::place::{MACHINES, Place, machine_name};
-use super::site::{SetUp, Site, here, is_elsewhere, is_on_one_disk, of_a_copy, random_id};
+use super::put_back::is_whole;
+use super::site::{SMALL_BYTES_MAX, SetUp, Site, here, is_elsewhere, is_on_one_disk, of_a_copy, random_id};
 use super::snapshots::{Snapshot, card_tags, local, repository_id, snapshots};
 use super::trouble::Trouble;
 use crate::error::{Error, failed};
 
 /// What a card holds, besides its tags; in [`FOLDER`].
-/// restic's own is some hundred bytes.
-const CONFIG_BYTES_MAX: u64 = 64 * 1024;
 const CARD: &str = "card.json";
 
 /// Which machine is set up where.
@@ -277,8 +276,13 @@ struct KeyFile {
 pub(crate) fn keep_keys(site: &Site<'_>, engine: &Engine<'_>, set_up: &SetUp) -> Result<(), Error> {
     let (store, repository) = (site.store(), set_up.repository());
     let keep = |name: &str, bytes: &[u8]| fs::replace_own(store, &site.folder.join("keys").join(name), bytes);
-    let ids = engine.text(&repository, &["list", "keys", "--no-lock"])?;
-    for id in ids.split_whitespace() {
+    let ids = key_ids(engine, set_up)?;
+    let kept = |id: &str| fs::read_own(store, &site.folder.join("keys/keys").join(id), SMALL_BYTES_MAX);
+    for id in &ids {
+        // They never change, and each call costs half a second of work: the key is opened anew.
+        if kept(id).is_ok_and(|bytes| bytes.is_some_and(|bytes| is_whole(id, &bytes))) {
+            continue;
+        }
         let text = engine.text(&repository, &["cat", "key", id, "--no-lock"])?;
         let key: KeyFile = serde_json::from_str(&text).map_err(failed("understand restic's answer to `cat key`"))?;
         let text = serde_json::to_vec(&key).map_err(failed("encode a key file as JSON"))?;
@@ -287,17 +291,31 @@ pub(crate) fn keep_keys(site: &Site<'_>, engine: &Engine<'_>, set_up: &SetUp) ->
     // One that opens nothing any more would open it again where it was put back.
     let folder = fs::Dir::create_own(store)?.create_own_beneath(&site.folder.join("keys/keys"))?;
     for (name, _) in folder.entries()? {
-        if !ids.split_whitespace().any(|id| name == id) {
+        if !ids.iter().any(|id| name == id.as_str()) {
             folder.remove(&name)?;
         }
     }
     if set_up.place.directory().is_some() {
         let config = Path::new(&repository).join("config");
-        let bytes =
-            fs::read_foreign(&config, CONFIG_BYTES_MAX).map_err(failed(format!("read {}", config.display())))?;
+        let bytes = fs::read_foreign(&config, SMALL_BYTES_MAX).map_err(failed(format!("read {}", config.display())))?;
         keep("config", &bytes.ok_or_else(|| format!("read {}: it is not there", config.display()))?)?;
     }
     Ok(())
+}
+
+/// The names of the repository's key files: in a directory of this machine they can be seen.
+fn key_ids(engine: &Engine<'_>, set_up: &SetUp) -> Result<Vec<String>, Error> {
+    let repository = set_up.repository();
+    let is_id = |name: &String| name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if set_up.place.directory().is_some()
+        && let Ok(entries) = std::fs::read_dir(Path::new(&repository).join("keys"))
+    {
+        let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        let names = names.collect::<std::io::Result<Vec<_>>>().map_err(failed("list the key files of the place"))?;
+        return Ok(names.into_iter().filter(is_id).collect());
+    }
+    let listed = engine.text(&repository, &["list", "keys", "--no-lock"])?;
+    Ok(listed.split_whitespace().map(str::to_owned).collect())
 }
 
 /// The recovery sheet; `added` is the name of a key that was added to the place.

@@ -32,6 +32,8 @@ const ID_DIGITS: usize = 16;
 /// In the folder of a place that is only read: its address. Such a place has no state, so nothing is ever sent there.
 const READ: &str = "read";
 const READ_BYTES_MAX: u64 = 64 * 1024;
+/// A repository's configuration and its key files have some hundred bytes; a longer one is none.
+pub(crate) const SMALL_BYTES_MAX: u64 = 64 * 1024;
 
 /// A place that is known: the first one, one of the settings, or one of which something is written down.
 #[derive(Debug)]
@@ -324,6 +326,15 @@ pub(crate) const MET_BY_LOOKING: [Kind; 10] = [
     Kind::OffsiteFailed,
 ];
 
+/// Whether a repository in a directory of this machine has the configuration that was kept of it, byte for byte: no other
+/// one has the same, for it is encrypted with a number that is drawn each time. That spares a call of `restic`.
+fn is_as_kept(engine: &Engine<'_>, repository: &str, state: &State) -> bool {
+    let kept = folder_of(state.called()).join("keys/config");
+    let kept = || fs::read_own(&engine.store, &kept, SMALL_BYTES_MAX).ok().flatten();
+    let there = || fs::read_foreign(&Path::new(repository).join("config"), SMALL_BYTES_MAX).ok().flatten();
+    repository.starts_with('/') && kept().is_some_and(|kept| there() == Some(kept))
+}
+
 /// Our snapshots, after it was made sure that the repository is the one that was set up, and that no other machine
 /// writes to it. Nothing is written before that.
 pub(crate) fn our_snapshots(
@@ -332,7 +343,10 @@ pub(crate) fn our_snapshots(
     state: &State,
     store_id: &str,
 ) -> Result<Vec<Snapshot>, Error> {
-    let id = repository_id(engine, repository)?;
+    let id = match is_as_kept(engine, repository, state) {
+        true => state.repository.clone(),
+        false => repository_id(engine, repository)?,
+    };
     if id != state.repository {
         let what =
             format!("another repository is there (id {id}, not {}); nothing was written to it", state.repository);

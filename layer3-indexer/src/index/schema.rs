@@ -166,7 +166,7 @@ CREATE TABLE spans (
 -- them once more, waits until there are more segments of a size than the usual four. The sizes do
 -- for what a transaction has of conversations as they are; of words that come once they take three
 -- times as much memory as they say.
-INSERT INTO words (words, rank) VALUES ('hashsize', 4194304), ('automerge', 8), ('crisismerge', 64);
+INSERT INTO words (words, rank) VALUES ('hashsize', 3145728), ('automerge', 8), ('crisismerge', 64);
 INSERT INTO topics (topics, rank) VALUES ('hashsize', 524288), ('automerge', 8), ('crisismerge', 64);
 INSERT INTO parts (parts, rank) VALUES ('hashsize', 2097152), ('automerge', 8), ('crisismerge', 64);
 ";

@@ -6,9 +6,9 @@ use tests::faults::{Bounds, sweep};
 use tests::strace;
 
 /// Fault points that are drawn of each workload, by the seed: the same ones each time.
-const POINTS: usize = 6;
+const POINTS: usize = 4;
 /// Those at which a sync is lost, which found most of what was ever found, likewise.
-const SYNCS: usize = 14;
+const SYNCS: usize = 10;
 
 /// Checks the clean run of each workload, fails some of its calls, and recovers from each state that a
 /// loss of power could leave of those that are small enough.
@@ -28,7 +28,7 @@ fn keeps_the_order(test: &str, program: &str, workloads: &[&str]) {
     let states: usize = summary.programs.iter().map(|program| program.crash_states).sum();
     println!("{program}: {states} states after a loss of power");
     summary.programs.iter().for_each(|program| println!("{program}"));
-    assert!(summary.programs.iter().all(|program| program.fired == program.planned && program.fired > 60));
+    assert!(summary.programs.iter().all(|program| program.fired == program.planned && program.fired > 40));
     assert!(summary.failures.is_empty(), "{:#?}", summary.failures);
     assert!(states > 20, "only {states} states after a loss of power");
 }
