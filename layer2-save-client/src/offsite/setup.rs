@@ -277,16 +277,16 @@ pub(crate) fn keep_keys(site: &Site<'_>, engine: &Engine<'_>, set_up: &SetUp) ->
     let (store, repository) = (site.store(), set_up.repository());
     let keep = |name: &str, bytes: &[u8]| fs::replace_own(store, &site.folder.join("keys").join(name), bytes);
     let ids = key_ids(engine, set_up)?;
-    let kept = |id: &str| fs::read_own(store, &site.folder.join("keys/keys").join(id), SMALL_BYTES_MAX);
+    let there = |id: &str| {
+        set_up.place.directory()?;
+        fs::read_foreign(&Path::new(&repository).join("keys").join(id), SMALL_BYTES_MAX).ok().flatten()
+    };
     for id in &ids {
-        // They never change, and each call costs half a second of work: the key is opened anew.
-        if kept(id).is_ok_and(|bytes| bytes.is_some_and(|bytes| is_whole(id, &bytes))) {
-            continue;
-        }
-        let text = engine.text(&repository, &["cat", "key", id, "--no-lock"])?;
-        let key: KeyFile = serde_json::from_str(&text).map_err(failed("understand restic's answer to `cat key`"))?;
-        let text = serde_json::to_vec(&key).map_err(failed("encode a key file as JSON"))?;
-        keep(&format!("keys/{id}"), &text)?;
+        let bytes = match there(id).filter(|bytes| is_whole(id, bytes)) {
+            Some(bytes) => bytes,
+            None => key_file(engine, &repository, id)?,
+        };
+        keep(&format!("keys/{id}"), &bytes)?;
     }
     // One that opens nothing any more would open it again where it was put back.
     let folder = fs::Dir::create_own(store)?.create_own_beneath(&site.folder.join("keys/keys"))?;
@@ -301,6 +301,13 @@ pub(crate) fn keep_keys(site: &Site<'_>, engine: &Engine<'_>, set_up: &SetUp) ->
         keep("config", &bytes.ok_or_else(|| format!("read {}: it is not there", config.display()))?)?;
     }
     Ok(())
+}
+
+/// A key file, asked of `restic`, which says what is wrong where it is damaged.
+fn key_file(engine: &Engine<'_>, repository: &str, id: &str) -> Result<Vec<u8>, Error> {
+    let text = engine.text(repository, &["cat", "key", id, "--no-lock"])?;
+    let key: KeyFile = serde_json::from_str(&text).map_err(failed("understand restic's answer to `cat key`"))?;
+    Ok(serde_json::to_vec(&key).map_err(failed("encode a key file as JSON"))?)
 }
 
 /// The names of the repository's key files: in a directory of this machine they can be seen.

@@ -187,6 +187,29 @@ fn a_key_file_is_flipped() {
     check_repaired("a_key_file_is_flipped", |_, folder| flip(&newest(folder.join("keys"))));
 }
 
+/// Its own key opens the place still; on the day on which the other one is needed it would not.
+#[test]
+fn a_further_keys_file_is_flipped() {
+    let shelf = Scratch::new();
+    let Some(place) = Place::open("a_further_keys_file_is_flipped", Kind::Local, &shelf.beside("place")) else {
+        return;
+    };
+    let machine = Machine::new(&place);
+    machine.converse(2);
+    machine.init(NAME);
+    let keys = place.repository(NAME).join("keys");
+    let own = newest(keys.clone());
+    machine.offsite(&["key", "add", "safe"]).output().ok();
+    let all = fs::read_dir(&keys).expect("read the keys").flatten().map(|entry| entry.path());
+    let added = all.into_iter().find(|path| *path != own).expect("another key");
+    machine.offsite(&["check", "--all"]).output().ok();
+    flip(&added);
+    let checked = machine.offsite(&["check", "--all"]).output().exits(1);
+    let name = added.file_name().expect("a name").to_string_lossy().into_owned();
+    assert!(checked.text().contains(&name[..8]) || checked.stderr.contains(&name[..8]), "{checked:?}");
+    assert!(!machine.kinds().is_empty(), "{:#}", machine.status());
+}
+
 #[test]
 fn the_configuration_is_lost() {
     check_repaired("the_configuration_is_lost", |_, folder| {
