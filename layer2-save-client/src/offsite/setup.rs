@@ -307,7 +307,7 @@ pub(crate) fn keep_keys(site: &Site<'_>, engine: &Engine<'_>, set_up: &SetUp) ->
 fn key_file(engine: &Engine<'_>, repository: &str, id: &str) -> Result<Vec<u8>, Error> {
     let text = engine.text(repository, &["cat", "key", id, "--no-lock"])?;
     let key: KeyFile = serde_json::from_str(&text).map_err(failed("understand restic's answer to `cat key`"))?;
-    Ok(serde_json::to_vec(&key).map_err(failed("encode a key file as JSON"))?)
+    serde_json::to_vec(&key).map_err(failed("encode a key file as JSON"))
 }
 
 /// The names of the repository's key files: in a directory of this machine they can be seen.

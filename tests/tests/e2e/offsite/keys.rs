@@ -253,10 +253,8 @@ fn a_further_key_is_cut_off_at_any_call() {
     let kills = Kills::new(&machine, &programs);
     let calls = kills.calls_of(&["key", "add", "safe"]);
     machine.offsite(&["key", "remove", "safe", "--yes"]).output().ok();
-    for (moment, who) in
-        ["before", "behind", "restic", "behind", "before", "restic", "behind", "behind"].iter().enumerate()
-    {
-        let at = 1 + (moment as u32 * 2 + 1) * calls / 16;
+    for (moment, who) in ["before", "behind", "restic", "before", "behind"].iter().enumerate() {
+        let at = 1 + (moment as u32 * 2 + 1) * calls / 10;
         kills.kill(&["key", "add", "safe"], who, at);
         let begun = machine.config().join("offsite.key.safe.new");
         let words = fs::read_to_string(&begun).map(|words| words.trim().to_owned()).ok();

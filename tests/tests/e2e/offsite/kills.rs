@@ -164,28 +164,28 @@ impl<'a> Kills<'a> {
 
 #[test]
 fn restic_is_killed_in_a_push() {
-    check_killed("restic_is_killed_in_a_push", &[Victim::Restic], 10, &["push", "--now"]);
+    check_killed("restic_is_killed_in_a_push", &[Victim::Restic], 6, &["push", "--now"]);
 }
 
 #[test]
 fn the_driver_is_killed_in_a_push() {
-    check_killed("the_driver_is_killed_in_a_push", &[Victim::Driver], 10, &["push", "--now"]);
+    check_killed("the_driver_is_killed_in_a_push", &[Victim::Driver], 6, &["push", "--now"]);
 }
 
 #[test]
 fn both_are_killed_while_old_snapshots_go() {
     let victims = [Victim::Restic, Victim::Driver];
-    check_killed("both_are_killed_while_old_snapshots_go", &victims, 8, &["thin", "--yes"]);
+    check_killed("both_are_killed_while_old_snapshots_go", &victims, 6, &["thin", "--yes"]);
 }
 
 #[test]
 fn both_are_killed_while_the_key_changes() {
     let victims = [Victim::Restic, Victim::Driver];
-    check_killed("both_are_killed_while_the_key_changes", &victims, 8, &["key", "change"]);
+    check_killed("both_are_killed_while_the_key_changes", &victims, 6, &["key", "change"]);
 }
 
 #[test]
 fn both_are_killed_in_a_repair() {
     let victims = [Victim::Restic, Victim::Driver];
-    check_killed("both_are_killed_in_a_repair", &victims, 8, &["repair"]);
+    check_killed("both_are_killed_in_a_repair", &victims, 6, &["repair"]);
 }

@@ -21,7 +21,7 @@ use crate::product::text;
 /// Longest run of a command that works.
 pub(crate) const LIMIT: Duration = Duration::from_secs(180);
 /// So many conversations a machine of the table has.
-pub(crate) const SESSIONS: usize = 48;
+pub(crate) const SESSIONS: usize = 24;
 /// The name of a machine where there is one.
 pub(crate) const NAME: &str = "laptop";
 

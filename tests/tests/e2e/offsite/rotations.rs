@@ -121,16 +121,7 @@ fn a_rotation_is_cut_off_at_any_call() {
     let kills = Kills::new(&machine, &programs);
     let calls = kills.calls_of(&["key", "rotate"]);
     machine.offsite(&["key", "rotate", "--drop-old", "--yes"]).output().ok();
-    let moments = [
-        (2, "behind"),
-        (5, "before"),
-        (5, "restic"),
-        (7, "behind"),
-        (9, "restic"),
-        (12, "behind"),
-        (13, "before"),
-        (15, "behind"),
-    ];
+    let moments = [(2, "behind"), (5, "before"), (7, "restic"), (10, "behind"), (13, "restic"), (15, "behind")];
     for (number, (sixteenth, who)) in moments.into_iter().enumerate() {
         let at = 1 + sixteenth * calls / 16;
         kills.kill(&["key", "rotate"], who, at);
