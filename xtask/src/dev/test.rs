@@ -26,7 +26,7 @@ const BIN_DIR: &str = "THREEFOLD_BIN_DIR";
 /// With this a test's output begins that found something missing on this machine, and passed for want of it.
 const SKIPPED: &str = "skipped: ";
 /// The whole verb ends within an hour; a test that hangs is ended before that.
-const TESTS_TIMEOUT: Duration = Duration::from_secs(55 * 60);
+const TESTS_TIMEOUT: Duration = Duration::from_secs(57 * 60);
 
 /// How many checks went how.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
