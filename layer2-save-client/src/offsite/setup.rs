@@ -13,7 +13,7 @@ use super::key::Key;
 use super::machines::cards;
 use super::place::{MACHINES, Place, machine_name};
 use super::put_back::is_whole;
-use super::site::{SMALL_BYTES_MAX, SetUp, Site, here, is_elsewhere, is_on_one_disk, of_a_copy, random_id};
+use super::site::{SMALL_BYTES_MAX, SetUp, Site, here, is_as_kept, is_elsewhere, is_on_one_disk, of_a_copy, random_id};
 use super::snapshots::{Snapshot, card_tags, local, repository_id, snapshots};
 use super::trouble::Trouble;
 use crate::error::{Error, failed};
@@ -272,9 +272,16 @@ struct KeyFile {
 }
 
 /// Keeps a copy of the repository's key files, which are encrypted with the key, and of its config where that is a file
-/// of this machine: a server that lost them would take everything with it.
+/// of this machine: a server that lost them would take everything with it. Of another repository than the one that was set
+/// up nothing is kept: the next look at it tells of that.
 pub(crate) fn keep_keys(site: &Site<'_>, engine: &Engine<'_>, set_up: &SetUp) -> Result<(), Error> {
     let (store, repository) = (site.store(), set_up.repository());
+    if set_up.place.directory().is_some()
+        && !is_as_kept(engine, &repository, &set_up.state)
+        && repository_id(engine, &repository)? != set_up.state.repository
+    {
+        return Ok(());
+    }
     let keep = |name: &str, bytes: &[u8]| fs::replace_own(store, &site.folder.join("keys").join(name), bytes);
     let ids = key_ids(engine, set_up)?;
     let there = |id: &str| {
@@ -310,7 +317,8 @@ fn key_file(engine: &Engine<'_>, repository: &str, id: &str) -> Result<Vec<u8>, 
     serde_json::to_vec(&key).map_err(failed("encode a key file as JSON"))
 }
 
-/// The names of the repository's key files: in a directory of this machine they can be seen.
+/// The names of the repository's key files: in a directory of this machine they can be seen. Never none: `restic`, which
+/// a key has to open it for, says what is wrong then, and the copies stay.
 fn key_ids(engine: &Engine<'_>, set_up: &SetUp) -> Result<Vec<String>, Error> {
     let repository = set_up.repository();
     let is_id = |name: &String| name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -319,7 +327,10 @@ fn key_ids(engine: &Engine<'_>, set_up: &SetUp) -> Result<Vec<String>, Error> {
     {
         let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
         let names = names.collect::<std::io::Result<Vec<_>>>().map_err(failed("list the key files of the place"))?;
-        return Ok(names.into_iter().filter(is_id).collect());
+        let ids: Vec<String> = names.into_iter().filter(is_id).collect();
+        if !ids.is_empty() {
+            return Ok(ids);
+        }
     }
     let listed = engine.text(&repository, &["list", "keys", "--no-lock"])?;
     Ok(listed.split_whitespace().map(str::to_owned).collect())

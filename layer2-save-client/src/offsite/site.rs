@@ -328,7 +328,7 @@ pub(crate) const MET_BY_LOOKING: [Kind; 10] = [
 
 /// Whether a repository in a directory of this machine has the configuration that was kept of it, byte for byte: no other
 /// one has the same, for it is encrypted with a number that is drawn each time. That spares a call of `restic`.
-fn is_as_kept(engine: &Engine<'_>, repository: &str, state: &State) -> bool {
+pub(crate) fn is_as_kept(engine: &Engine<'_>, repository: &str, state: &State) -> bool {
     let kept = folder_of(state.called()).join("keys/config");
     let kept = || fs::read_own(&engine.store, &kept, SMALL_BYTES_MAX).ok().flatten();
     let there = || fs::read_foreign(&Path::new(repository).join("config"), SMALL_BYTES_MAX).ok().flatten();

@@ -316,6 +316,22 @@ fn a_repository_that_is_another_one_is_left_alone() {
     scene.is_well_again();
 }
 
+/// The same words open it, so keys can be given to it: it does not become ours by that, nor do the copies of our key files go.
+#[test]
+fn a_key_that_is_added_makes_no_other_repository_ours() {
+    let Some(scene) = Scene::new("a_key_that_is_added_makes_no_other_repository_ours", Kind::Local) else { return };
+    let ours = scene.place.repository(NAME);
+    fs::rename(&ours, scene.shelf.beside("away")).expect("take the repository away");
+    scene.machine.repository(&scene.place, NAME).ok(&["init"]);
+    let copies = || tests::tree::all(&scene.machine.state().join("keys"));
+    let before = copies();
+    assert!(before.len() > 2, "{before:#?}");
+    scene.machine.offsite(&["key", "add", "safe"]).output();
+    assert_eq!(fs::read_dir(ours.join("keys")).expect("read its keys").count(), 2, "the other one has the key");
+    assert_eq!(copies(), before, "the copies are of ours");
+    scene.fails_with("another-repository");
+}
+
 #[test]
 fn a_repository_that_another_machine_writes_is_left_alone() {
     let test = "a_repository_that_another_machine_writes_is_left_alone";
