@@ -283,12 +283,12 @@ pub(crate) fn keep_keys(site: &Site<'_>, engine: &Engine<'_>, set_up: &SetUp) ->
         return Ok(());
     }
     let keep = |name: &str, bytes: &[u8]| fs::replace_own(store, &site.folder.join("keys").join(name), bytes);
-    let ids = key_ids(engine, set_up)?;
+    let ids = engine.text(&repository, &["list", "keys", "--no-lock"])?;
     let there = |id: &str| {
         set_up.place.directory()?;
         fs::read_foreign(&Path::new(&repository).join("keys").join(id), SMALL_BYTES_MAX).ok().flatten()
     };
-    for id in &ids {
+    for id in ids.split_whitespace() {
         let bytes = match there(id).filter(|bytes| is_whole(id, bytes)) {
             Some(bytes) => bytes,
             None => key_file(engine, &repository, id)?,
@@ -298,7 +298,7 @@ pub(crate) fn keep_keys(site: &Site<'_>, engine: &Engine<'_>, set_up: &SetUp) ->
     // One that opens nothing any more would open it again where it was put back.
     let folder = fs::Dir::create_own(store)?.create_own_beneath(&site.folder.join("keys/keys"))?;
     for (name, _) in folder.entries()? {
-        if !ids.iter().any(|id| name == id.as_str()) {
+        if !ids.split_whitespace().any(|id| name == id) {
             folder.remove(&name)?;
         }
     }
@@ -315,25 +315,6 @@ fn key_file(engine: &Engine<'_>, repository: &str, id: &str) -> Result<Vec<u8>, 
     let text = engine.text(repository, &["cat", "key", id, "--no-lock"])?;
     let key: KeyFile = serde_json::from_str(&text).map_err(failed("understand restic's answer to `cat key`"))?;
     serde_json::to_vec(&key).map_err(failed("encode a key file as JSON"))
-}
-
-/// The names of the repository's key files: in a directory of this machine they can be seen. Never none: `restic`, which
-/// a key has to open it for, says what is wrong then, and the copies stay.
-fn key_ids(engine: &Engine<'_>, set_up: &SetUp) -> Result<Vec<String>, Error> {
-    let repository = set_up.repository();
-    let is_id = |name: &String| name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if set_up.place.directory().is_some()
-        && let Ok(entries) = std::fs::read_dir(Path::new(&repository).join("keys"))
-    {
-        let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
-        let names = names.collect::<std::io::Result<Vec<_>>>().map_err(failed("list the key files of the place"))?;
-        let ids: Vec<String> = names.into_iter().filter(is_id).collect();
-        if !ids.is_empty() {
-            return Ok(ids);
-        }
-    }
-    let listed = engine.text(&repository, &["list", "keys", "--no-lock"])?;
-    Ok(listed.split_whitespace().map(str::to_owned).collect())
 }
 
 /// The recovery sheet; `added` is the name of a key that was added to the place.
