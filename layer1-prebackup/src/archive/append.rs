@@ -271,7 +271,7 @@ impl Saving<'_, '_> {
             return Ok(None);
         }
         let is_intact = in_either_reading(|| {
-            if self.compare == Compare::Whole || record.verification == Verification::Unverified {
+            if self.compare == Compare::Whole || !record.is_proven() {
                 return Ok(fs::hash_of_prefix_with(&copy, record.bytes, &path, self.progress)? == record.blake3);
             }
             Ok(windows_of(&copy, record.bytes, &path)? == record.windows)
@@ -283,7 +283,7 @@ impl Saving<'_, '_> {
     /// What [`Saving::committed`] just read of the store from its first byte to its last, and hashed: not where windows
     /// were enough, nor where it unpacked nothing. An unproven record is not one to be built on.
     fn read_whole(&self, record: &Record) -> Result<Option<(u64, Hash)>, ArchiveError> {
-        let is_read = self.compare == Compare::Whole && record.verification != Verification::Unverified;
+        let is_read = self.compare == Compare::Whole && record.is_proven();
         let is_plain = is_read && self.session.slot(&self.name).has(Form::Plain)?;
         Ok(is_plain.then_some((record.bytes, record.blake3)))
     }
@@ -294,7 +294,7 @@ impl Saving<'_, '_> {
             return Ok(if source.may_lag { Relation::Lags } else { Relation::Differs });
         }
         let same_file = record.source.is_some_and(|known| (known.dev, known.ino) == (identity.dev, identity.ino));
-        let is_known = same_file && record.verification != Verification::Unverified;
+        let is_known = same_file && record.is_proven();
         let equal = if self.compare == Compare::Windows && is_known {
             windows_of(file, record.bytes, source.path)? == record.windows
         } else {
@@ -338,7 +338,7 @@ impl Saving<'_, '_> {
     fn extend(mut self, mut record: Record) -> Result<Saved, ArchiveError> {
         let path = self.session.slot(&self.name).path();
         let identity = self.source.identity;
-        if record.verification == Verification::Unverified {
+        if !record.is_proven() {
             // Equal to the source in every byte, as was just seen. Whether it was ever synced is not known.
             self.session.sync_content(&self.name)?;
             record.verification = Verification::Compared;
@@ -492,13 +492,13 @@ impl Saving<'_, '_> {
                     None => found,
                     Some(known) if (known.bytes, known.blake3) == (found.bytes, found.blake3) => {
                         // What nobody was told of needs no proof.
-                        let is_unproven = known.verification == Verification::Unverified;
+                        let is_unproven = !known.is_proven();
                         if is_unproven && self.session.is_unacknowledged { found } else { known }
                     }
                     Some(known) if in_either_reading(|| slot.begins_with(&known))? => found,
                     Some(known) if !source_has(&known)? => known,
                     // What lost bookkeeping claims calls nothing damaged.
-                    Some(known) if known.verification == Verification::Unverified => found,
+                    Some(known) if !known.is_proven() => found,
                     Some(_) => {
                         quarantine(self.session, &self.name, Form::Plain)?;
                         return Ok(false);

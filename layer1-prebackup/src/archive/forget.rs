@@ -12,7 +12,7 @@ use super::removal::finish;
 use super::save::verify_by;
 use super::session::{OpenSession, SessionLock};
 use super::store::Archive;
-use super::types::{ArchiveError, Compare, SessionKey, Verification};
+use super::types::{ArchiveError, Compare, SessionKey};
 use crate::claude::side_files::{open_source, source_path};
 use crate::claude::survey::FoundTranscript;
 use crate::claude::transcripts::open_transcript;
@@ -102,7 +102,7 @@ impl Archive {
             // A run that was killed may have put an older one there already, and nobody proved it; or it took the newest
             // content away, whose place the last of the older ones takes then.
             let records = || session.ledger.records_of(&name.file);
-            let is_there = |record: &Record| record.blake3 == blake3 && record.verification != Verification::Unverified;
+            let is_there = |record: &Record| record.blake3 == blake3 && record.is_proven();
             let is_done = records().any(|(_, record)| is_there(record));
             let is_newest =
                 records().all(|(other, _)| name.generation == 0 || (1..=name.generation).contains(&other.generation));

@@ -6,7 +6,7 @@
 use super::ledger::{Record, StoredFile};
 use super::save::is_covered;
 use super::store::Archive;
-use super::types::{ArchiveError, SessionKey, Verification};
+use super::types::{ArchiveError, SessionKey};
 
 impl Archive {
     /// The session of this store that is `key` in another one: of the same project, else the only one of that id
@@ -34,8 +34,7 @@ impl Archive {
                 Some((key, ledger)) => {
                     let (file, bytes, blake3) = (&content.name.file, content.bytes, &content.blake3);
                     let is_it = |record: &Record| (record.bytes, &record.blake3) == (bytes, blake3);
-                    let is_proven = |record: &Record| record.verification != Verification::Unverified;
-                    ledger.records_of(file).any(|(_, record)| is_it(record) && is_proven(record))
+                    ledger.records_of(file).any(|(_, record)| is_it(record) && record.is_proven())
                         || is_covered(self, key, ledger, file, bytes, blake3, &|_| {})?
                 }
             };

@@ -80,6 +80,11 @@ impl Record {
         let (bytes, blake3, tree) = (tree.bytes(), tree.root(), tree.stack_as_hex());
         Record { bytes, blake3, tree, windows, source, verification, committed_ms: now_ms(), compressed: None }
     }
+
+    /// Whether it says more than what was found where the bookkeeping was lost.
+    pub(super) fn is_proven(&self) -> bool {
+        self.verification != Verification::Unverified
+    }
 }
 
 /// A compressed file.
@@ -440,7 +445,7 @@ impl Ledger {
     pub(super) fn contents(&self, key: &SessionKey) -> Option<Mark> {
         let mut said = Vec::new();
         for (name, record) in self.records().filter(|(_, record)| record.bytes > 0) {
-            if record.verification == Verification::Unverified {
+            if !record.is_proven() {
                 return None;
             }
             put_bytes(&mut said, name.to_text(&key.id).as_bytes());
@@ -453,6 +458,11 @@ impl Ledger {
     /// Takes a rebuilt record into memory. It is written with the next commit.
     pub(super) fn insert_unwritten(&mut self, name: StoredName, record: Record) {
         self.records.insert(name, record);
+    }
+
+    /// Takes a record out of memory: the next commit that writes the ledger anew leaves it out.
+    pub(super) fn leave_out(&mut self, name: &StoredName) {
+        self.records.remove(name);
     }
 
     /// After damage the remaining lines are claims: nothing says that a later one did not replace them.

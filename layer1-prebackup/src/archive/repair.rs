@@ -143,14 +143,14 @@ fn heal<'a>(
         // A compressed file beside it, which a killed run left, may be whole.
         resolve_forms(session, name, &record)?;
         state = state_of(session, other, name, &record)?;
-        if matches!(state, State::Exact) && record.verification != Verification::Unverified {
+        if matches!(state, State::Exact) && record.is_proven() {
             let detail = "restored from its compressed file; what stood there is in .state/damaged".to_owned();
             return Ok(Some((true, detail)));
         }
     }
     // A claim of a damaged ledger, of which a later line may be lost.
     if matches!(state, State::Wrong)
-        && record.verification == Verification::Unverified
+        && !record.is_proven()
         && let Ok(found) = record_of_slot(session.slot(name), Verification::Unverified)
         && let Some(candidate) = right_candidate(session, other, name, &found)?
     {
@@ -319,7 +319,7 @@ fn candidates<'a>(
         .filter(|stored| stored.file == name.file)
         .partition(|stored| stored == name);
     // A record that was rebuilt from the file itself is not proven by it.
-    let is_unproven = session.ledger.record(name).is_some_and(|record| record.verification == Verification::Unverified);
+    let is_unproven = session.ledger.record(name).is_some_and(|record| !record.is_proven());
     let own = own.into_iter().filter(|_| !is_unproven);
     list.extend(
         rest.into_iter().chain(own).map(|stored| Candidate::Stored(session.archive, session.key.clone(), stored)),
@@ -356,9 +356,7 @@ fn proven_elsewhere(
 ) -> Result<Option<Record>, ArchiveError> {
     for (other, key) in others(session, other)? {
         let ledger = other.ledger(&key)?;
-        let proven = ledger
-            .record(name)
-            .filter(|record| record.bytes == bytes && record.verification != Verification::Unverified);
+        let proven = ledger.record(name).filter(|record| record.bytes == bytes && record.is_proven());
         if let Some(record) = proven {
             return Ok(Some(record.clone()));
         }

@@ -242,7 +242,7 @@ fn is_whole(archive: &Archive, key: &SessionKey, ledger: &Ledger) -> Result<bool
         return Ok(false);
     }
     for (name, record) in ledger.records() {
-        if record.verification == Verification::Unverified || !archive.slot(key, name).is_exact(record)? {
+        if !record.is_proven() || !archive.slot(key, name).is_exact(record)? {
             return Ok(false);
         }
     }

@@ -29,14 +29,18 @@ impl Archive {
         let mut proven = BTreeSet::new();
         for key in self.sessions()? {
             let lock = SessionLock::wait(self, &key.id)?;
-            // Of a session without a ledger the opened one knows every content as it lies there, which proves nothing.
-            let recorded = lock.ledger(&key)?;
-            let mut session = OpenSession::open(self, key.clone(), lock)?;
-            for name in unrecorded(self, &key, &recorded)? {
+            let (mut session, unrecorded) = open(self, &key, lock)?;
+            // A record that is worth nothing says nothing of what was sent either.
+            let unverified = session.ledger.records().filter(|(_, record)| !record.is_proven());
+            let names: BTreeSet<StoredName> = unverified.map(|(name, _)| name.clone()).chain(unrecorded).collect();
+            for name in &names {
+                session.ledger.leave_out(name);
+            }
+            for name in names {
                 record_one(&mut session, &name, said, &mut proven)?;
             }
             // What a run before this one took in, it has recorded.
-            prove_known(&session, said, &mut proven)?;
+            prove_known(&mut session, said, &mut proven)?;
             session.finish();
         }
         let is_missing = |path: &&PathBuf| !proven.contains(*path);
@@ -79,6 +83,23 @@ impl Archive {
     }
 }
 
+/// Opens a session; gives the contents as well of which its ledger says nothing. Nothing is said of them in memory either,
+/// so that no commit writes what proves nothing and a run after a killed one takes for recorded. What a damaged ledger may
+/// have said of them nobody knows.
+fn open<'a>(
+    archive: &'a Archive,
+    key: &SessionKey,
+    lock: SessionLock,
+) -> Result<(OpenSession<'a>, Vec<StoredName>), ArchiveError> {
+    let recorded = lock.ledger(key)?;
+    let unrecorded = if recorded.is_damaged { Vec::new() } else { unrecorded(archive, key, &recorded)? };
+    let mut session = OpenSession::open_with(archive, key.clone(), lock, recorded)?;
+    for name in &unrecorded {
+        session.ledger.leave_out(name);
+    }
+    Ok((session, unrecorded))
+}
+
 fn take_in_one(
     into: &Archive,
     from: &Archive,
@@ -86,18 +107,16 @@ fn take_in_one(
     said: &Said,
     held: &mut BTreeSet<PathBuf>,
 ) -> Result<(), ArchiveError> {
-    let lock = SessionLock::wait(into, &key.id)?;
-    let recorded = lock.ledger(key)?;
-    let mut session = OpenSession::open(into, key.clone(), lock)?;
+    let (mut session, unrecorded) = open(into, key, SessionLock::wait(into, &key.id)?)?;
     // A run before this one was killed when it had moved them.
-    for name in unrecorded(into, key, &recorded)? {
+    for name in unrecorded {
         record_one(&mut session, &name, &Said::new(), &mut BTreeSet::new())?;
     }
-    prove_known(&session, said, held)?;
+    prove_known(&mut session, said, held)?;
     let theirs = from.ledger(key)?;
     let (mut moved, mut others) = (Vec::new(), Vec::new());
     for file in from.files(key)? {
-        let Some(record) = theirs.record(&file.name) else { continue };
+        let Some(record) = theirs.record(&file.name).filter(|record| record.is_proven()) else { continue };
         let path = PathBuf::from(spelled(&path_of(key, &file.name, record)));
         if move_here(&session, from, &file.name)? {
             held.insert(path);
@@ -142,17 +161,24 @@ fn move_here(session: &OpenSession<'_>, from: &Archive, name: &StoredName) -> Re
     Ok(true)
 }
 
-/// Adds what was said of the recorded contents of a session and is so.
-fn prove_known(session: &OpenSession<'_>, said: &Said, proven: &mut BTreeSet<PathBuf>) -> Result<(), ArchiveError> {
+/// Adds what was said of the recorded contents of a session and is so. A record that proves nothing does where all of it
+/// was said.
+fn prove_known(session: &mut OpenSession<'_>, said: &Said, proven: &mut BTreeSet<PathBuf>) -> Result<(), ArchiveError> {
+    let mut now_proven = Vec::new();
     for (name, record) in session.ledger.records() {
         let path = path_of(&session.key, name, record);
         let spelled = PathBuf::from(spelled(&path));
         let Some((bytes, blake3)) = said.get(&spelled).filter(|_| !proven.contains(&spelled)) else { continue };
-        if begins_with(session.archive, &path, *bytes, blake3)? || has_moved(session, said, *bytes, blake3)? {
+        let begins = begins_with(session.archive, &path, *bytes, blake3)?;
+        if begins && !record.is_proven() && (record.bytes, record.blake3) == (*bytes, *blake3) {
+            let record = Record { verification: Verification::Compared, ..record.clone() };
+            now_proven.push(Entry::Commit(name.clone(), Box::new(record)));
+        }
+        if begins || has_moved(session, said, *bytes, blake3)? {
             proven.insert(spelled);
         }
     }
-    Ok(())
+    if now_proven.is_empty() { Ok(()) } else { session.commit(&now_proven) }
 }
 
 fn record_one(
@@ -226,7 +252,7 @@ mod tests {
     use super::*;
     use crate::archive::{Compare, Forgotten, SaveRequest, committed};
     use crate::fs::replace_file;
-    use crate::names::SessionId;
+    use crate::names::{FileName, SessionId};
 
     fn said(files: &[(&str, &str)]) -> Said {
         files.iter().map(|(path, text)| (path.into(), (text.len() as u64, blake3::hash(text.as_bytes())))).collect()
@@ -318,5 +344,72 @@ mod tests {
         assert!(!here.join("p/unwanted.jsonl").exists());
         assert!(!there.join("p/absent.jsonl").exists(), "it was moved");
         assert!(into.verify(None).unwrap().is_empty(), "{:?}", into.verify(None));
+    }
+
+    #[test]
+    fn a_damaged_file_is_missing_whatever_came_back_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (here, there) = (dir.path().join("here"), dir.path().join("there"));
+        let (into, from) = (Archive::create(&here).unwrap(), Archive::create(&there).unwrap());
+        for (path, text) in [("p/a.jsonl", "damaged"), ("p/a.gen-0001.jsonl", "old"), ("p/a/side.txt", "side")] {
+            replace_file(&there.join(path), text.as_bytes()).unwrap();
+        }
+        let said = said(&[("p/a.jsonl", "DAMAGED"), ("p/a.gen-0001.jsonl", "old"), ("p/a/side.txt", "side")]);
+        for _ in 0..2 {
+            assert_eq!(from.record_returned(&said).unwrap(), [Path::new("p/a.jsonl")]);
+        }
+        for _ in 0..2 {
+            assert_eq!(into.take_returned(&from, &said).unwrap(), [Path::new("p/a.jsonl")]);
+        }
+        assert!(!here.join("p/a.jsonl").exists() && here.join("p/a/side.txt").exists());
+    }
+
+    #[test]
+    fn what_was_killed_between_two_records_is_proven_by_the_next_run() {
+        let sent = [("p/a.jsonl", "new\n"), ("p/a.gen-0001.jsonl", "old\n"), ("p/a/side.txt", "side")];
+        let said = said(&sent);
+        let key = SessionKey::parse("p", "a").unwrap();
+        // A run has recorded one of them; before, that wrote of the others what proves nothing. Or it had moved them all.
+        for (is_of_before, is_moved) in [(false, false), (true, false), (false, true), (true, true)] {
+            let dir = tempfile::tempdir().unwrap();
+            let (here, there) = (dir.path().join("here"), dir.path().join("there"));
+            let (into, from) = (Archive::create(&here).unwrap(), Archive::create(&there).unwrap());
+            let (archive, root) = if is_moved { (&into, &here) } else { (&from, &there) };
+            for (path, text) in sent {
+                replace_file(&root.join(path), text.as_bytes()).unwrap();
+            }
+            let lock = SessionLock::wait(archive, &key.id).unwrap();
+            let mut session = match is_of_before {
+                true => OpenSession::open(archive, key.clone(), lock).unwrap(),
+                false => open(archive, &key, lock).unwrap().0,
+            };
+            let name = StoredName::newest(FileName::Transcript);
+            record_one(&mut session, &name, &said, &mut BTreeSet::new()).unwrap();
+            drop(session);
+            let recorded = archive.ledger(&key).unwrap().records().count();
+            assert_eq!(recorded, if is_of_before { 3 } else { 1 });
+            from.record_returned(&said).unwrap();
+            assert!(into.take_returned(&from, &said).unwrap().is_empty());
+            assert_eq!(into.files(&key).unwrap().len(), 3);
+            assert!(into.verify(None).unwrap().is_empty(), "{:?}", into.verify(None));
+        }
+    }
+
+    #[test]
+    fn what_a_damaged_ledger_said_is_proven_by_what_was_sent_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (here, there) = (dir.path().join("here"), dir.path().join("there"));
+        let (into, from) = (Archive::create(&here).unwrap(), Archive::create(&there).unwrap());
+        let sent = [("p/a.jsonl", "new\n"), ("p/a/side.txt", "side"), ("p/a/other.txt", "flipped")];
+        for (path, text) in sent {
+            replace_file(&here.join(path), text.as_bytes()).unwrap();
+        }
+        into.record_returned(&said(&sent)).unwrap();
+        let ledger = here.join(".state/sessions/a/p.ledger");
+        std::fs::write(&ledger, "damaged\n").unwrap();
+        assert!(into.take_returned(&from, &said(&sent[..2])).unwrap().is_empty());
+        let findings = into.verify(None).unwrap();
+        let found: Vec<_> = findings.iter().map(|it| format!("{} {}", it.path, it.kind.as_str())).collect();
+        assert_eq!(found, ["a/other.txt unproven"]);
     }
 }

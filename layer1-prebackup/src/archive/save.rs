@@ -317,7 +317,7 @@ fn save_side_files(
     report.problems.extend(sides.problems.into_iter().map(ArchiveError::from));
     let newest = |side: &FoundSideFile| StoredName::newest(FileName::Side(side.rel.clone()));
     let is_recorded = |ledger: &Ledger, side: &FoundSideFile| {
-        let record = ledger.record(&newest(side)).filter(|record| record.verification != Verification::Unverified);
+        let record = ledger.record(&newest(side)).filter(|record| record.is_proven());
         record.is_some_and(|record| record.source == Some(side.identity) && record.bytes == side.identity.bytes)
     };
     // Of many, an unchanged one is not looked at any further with each turn. The end of a session compares them all.
@@ -417,7 +417,7 @@ fn replicate_one(
 /// Where a rebuilt record says the same as the other store's, whose bytes were just read, it is
 /// verified: synced, because nobody knows whether it ever was, and recorded so. False if there is none.
 pub(super) fn verify_by(session: &mut OpenSession<'_>, file: &FileName, wanted: &Hash) -> Result<bool, ArchiveError> {
-    let same = |record: &Record| record.verification == Verification::Unverified && record.blake3 == *wanted;
+    let same = |record: &Record| !record.is_proven() && record.blake3 == *wanted;
     let found = session.ledger.records_of(file).find(|(_, record)| same(record));
     let Some((name, record)) = found.map(|(name, record)| (name.clone(), record.clone())) else { return Ok(false) };
     let slot = session.slot(&name);
@@ -463,7 +463,7 @@ fn are_covered(
         let open = wanted.iter().zip(&covered).filter(|(want, covered)| !**covered && may_begin(record, want));
         let lengths: BTreeSet<u64> = open.map(|((bytes, _), _)| *bytes).collect();
         let slot = archive.slot(key, name);
-        if lengths.is_empty() || record.verification == Verification::Unverified || slot.form()?.is_none() {
+        if lengths.is_empty() || !record.is_proven() || slot.form()?.is_none() {
             continue;
         }
         let tell = |bytes| {

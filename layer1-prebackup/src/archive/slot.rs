@@ -10,7 +10,7 @@ use super::frames::{self, Each, Ranges};
 use super::ledger::{CompressedFile, Record};
 use super::paths::{Form, content_file_name, content_path, may_be_compressed};
 use super::store::Archive;
-use super::types::{ArchiveError, SessionKey, Verification};
+use super::types::{ArchiveError, SessionKey};
 use crate::Hash;
 use crate::claude::transcripts::Identity;
 use crate::fs::{self, Dir, platform};
@@ -215,7 +215,7 @@ impl Slot<'_> {
     /// was done before. Only two readings say that it does not.
     pub(super) fn is_compressed_intact(&self, record: &Record) -> Result<bool, ArchiveError> {
         in_either_reading(|| match &record.compressed {
-            Some(compressed) if record.verification != Verification::Unverified => self.is_as_recorded(compressed),
+            Some(compressed) if record.is_proven() => self.is_as_recorded(compressed),
             _ => self.unpacks_to(record),
         })
     }

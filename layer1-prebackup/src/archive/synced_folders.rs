@@ -24,7 +24,7 @@ use rustix::fs::FileType;
 use super::ledger::{Ledger, Record};
 use super::paths::{Form, STATE, STORE_FILE, STORE_LOCK, content_path, project_folder};
 use super::store::Archive;
-use super::types::{ArchiveError, SessionKey, Verification};
+use super::types::{ArchiveError, SessionKey};
 use crate::fs::{Dir, Lock};
 use crate::names::StoredName;
 
@@ -115,7 +115,7 @@ pub(super) fn holds_verified(
     folder: &Path,
 ) -> Result<bool, ArchiveError> {
     let is_below = |(name, record): &(&StoredName, &Record)| {
-        record.verification != Verification::Unverified && content_path(key, name, Form::Plain).starts_with(folder)
+        record.is_proven() && content_path(key, name, Form::Plain).starts_with(folder)
     };
     let Some((name, _)) = ledger.records().find(is_below) else { return Ok(false) };
     match archive.slot(key, name).form() {

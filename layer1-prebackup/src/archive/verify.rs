@@ -11,7 +11,7 @@ use super::rebuild_ledger::{unrecorded, windows_of};
 use super::session::was_left_by_killed;
 use super::slot::{ONE_FILE, Slot};
 use super::store::Archive;
-use super::types::{ArchiveError, Finding, FindingKind, SessionKey, Verification};
+use super::types::{ArchiveError, Finding, FindingKind, SessionKey};
 use crate::claude::memory::is_memory;
 use crate::claude::side_files::{open_source, source_path};
 use crate::claude::transcripts::Identity;
@@ -173,7 +173,7 @@ fn check(slot: Slot<'_>, record: &Record) -> Result<Option<(FindingKind, String)
         let detail = format!("{} bytes after the recorded end are covered by no commit", bytes - record.bytes);
         return Ok(Some((FindingKind::BookkeepingLost, detail)));
     }
-    if record.verification == Verification::Unverified {
+    if !record.is_proven() {
         let detail = "its record was rebuilt and never compared with the source or another copy";
         return Ok(Some((FindingKind::Unverified, detail.to_owned())));
     }

@@ -71,6 +71,31 @@ fn what_went_on_between_two_tries_is_not_written_over() {
 }
 
 #[test]
+fn what_comes_back_damaged_is_told_whatever_came_back_with_it() {
+    let test = "what_comes_back_damaged_is_told_whatever_came_back_with_it";
+    let Some((shelf, place, machine)) = set_up(test, FEW) else { return };
+    let programs = shelf.beside("programs");
+    let fresh = Machine::with_programs(&place, std::slice::from_ref(&programs));
+    fs::copy(machine.key_file(), fresh.key_file()).expect("bring the key along");
+    // Of this one an older content comes back as well.
+    let damaged = made_id(1);
+    let hit = shelf.beside("hit");
+    let script = format!(
+        "\"$REAL\" \"$@\" || exit\n[ \"$command\" = restore ] || exit 0\n\
+         find {} -name '{damaged}.jsonl' | while read -r file; do printf x >\"$file\" && touch {}; done",
+        fresh.state().display(),
+        hit.display()
+    );
+    restic::scripted(&programs, &script);
+    let restore = || fresh.offsite(&["restore", &place.url(), "--host", NAME]).output();
+    let first = restore().exits(1);
+    assert!(hit.exists() && first.text().contains(&format!("{damaged}.jsonl")), "{first:?}");
+    restic::scripted(&programs, "exec \"$REAL\" \"$@\"");
+    let second = restore().ok();
+    fresh.assert_has_all_of(&machine, FEW, &second);
+}
+
+#[test]
 fn a_name_that_was_given_after_the_last_push_is_sent_and_comes_back() {
     let test = "a_name_that_was_given_after_the_last_push_is_sent_and_comes_back";
     let shelf = Scratch::new();
