@@ -49,7 +49,8 @@ pub(super) fn forms(word: &str) -> BTreeSet<String> {
 
 /// Those that begin otherwise, as `bought` of `buys`.
 pub(super) fn irregular(word: &str) -> Vec<&'static str> {
-    let is_own = |known: &str| known == word || regular(word).any(|form| form == known);
+    let forms: Vec<String> = regular(word).collect();
+    let is_own = |known: &str| known == word || forms.iter().any(|form| form == known);
     let all = IRREGULAR.split(',').find(|all| all.split_whitespace().any(is_own));
     all.into_iter().flat_map(str::split_whitespace).filter(|known| !is_own(known)).collect()
 }
