@@ -272,13 +272,6 @@ pub(super) fn commands() -> Vec<Command> {
         .filter_map(|line| {
             let mut parts = line.split(" ; ");
             let (names, options, how) = (parts.next()?, parts.next()?, parts.next()?);
-            let names = if names.contains('|')
-                || names.split(' ').nth(1).is_some_and(|word| names.split(' ').count() == 2 && word.len() < 5)
-            {
-                names.split('|').collect()
-            } else {
-                names.split(' ').collect()
-            };
             let how = match how {
                 "glued" => How::Glued,
                 "both" => How::Both,
@@ -289,7 +282,7 @@ pub(super) fn commands() -> Vec<Command> {
                 "share" => How::Share,
                 _ => How::Next,
             };
-            Some(Command { names, options: options.split(' ').collect(), how })
+            Some(Command { names: names.split('|').collect(), options: options.split(' ').collect(), how })
         })
         .collect()
 }

@@ -199,6 +199,8 @@ pub(super) fn of_whole(name: Name, whole: &str, suffix: &str) -> Option<Sure> {
     {
         return None;
     }
+    // `pattern` and `author` are other words.
+    let goes_on = suffix.starts_with(|c: char| c.is_ascii_lowercase());
     let suffix = plain(suffix);
     let suffix = suffix.trim_end_matches(|c: char| c.is_ascii_digit());
     // Other words of the list end the name better.
@@ -207,6 +209,7 @@ pub(super) fn of_whole(name: Name, whole: &str, suffix: &str) -> Option<Sure> {
     }
     match suffix.is_empty() || SUFFIXES.contains(&suffix) {
         true => Some(name.sure),
+        false if goes_on && name.sure != Sure::Certain => None,
         false => Some(Sure::Maybe),
     }
 }
@@ -317,9 +320,11 @@ pub(super) fn is_no_value(value: &str) -> bool {
 /// Hexadecimal digits of the length of a hash, or a UUID: what names commits, files and records.
 pub(super) fn is_hash_or_id(value: &str) -> bool {
     let is_hex = |text: &str| text.bytes().all(|b| b.is_ascii_hexdigit());
-    let lengths = |parts: &[&str]| parts.iter().map(|part| part.len()).eq([8, 4, 4, 4, 12]);
-    let parts: Vec<&str> = value.splitn(6, '-').collect();
-    (parts.len() == 5 && lengths(&parts) && parts.iter().all(|part| is_hex(part)))
+    let lengths = |parts: &[&str]| parts.iter().rev().map(|part| part.len()).eq([8, 4, 4, 4, 12]);
+    let parts: Vec<&str> = value.rsplitn(6, '-').collect();
+    let is_uuid = parts.len() >= 5 && lengths(&parts[..5]) && parts[..5].iter().all(|part| is_hex(part));
+    // A day may stand before it.
+    (is_uuid && parts.get(5).is_none_or(|before| before.bytes().all(|b| b.is_ascii_digit() || b == b'-')))
         || (is_hex(value) && (matches!(value.len(), 32 | 40 | 56 | 64 | 96 | 128) || value.len() <= 16))
         || ["sha1-", "sha256-", "sha384-", "sha512-", "sha256:", "sha1:", "sha512:", "md5:", "h1:", "blake3:"]
             .iter()

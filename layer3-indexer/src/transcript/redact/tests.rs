@@ -687,6 +687,21 @@ WIFI: connected
 kind: SecretProviderClass
 INSERT INTO u (name, age) VALUES ('password', 12);
 INSERT INTO u (id, password) VALUES ($1, $2), (?, ?), (:id, :password);
+--- PASS: TestShadowStrategy_MultipleSessions (0.28s)
+    --- PASS: TestCheckpoint/with_two_sessions (0.00s)
+PASS: tests/run_all-1.sh
+--- PASS: TestResume_LocalLogNewerTimestamp_UserConfirmsOverwrite (0.03s)
+=== RUN   TestShadowStrategy_MultipleSessions
+return fmt.Errorf("failed to set branch tracking: %w", err)
+the flag should remain set (for tracking) and set up interleaved sessions
+agent type display name and config file name; git config set advice.hint false
+// Set push_sessions explicitly if --skip-push is set during PostCommit
+Entire-Session: 2026-01-13-5b3d80da-3868-4fbe-b063-0aa144649138
+"session": "2026-01-13-5b3d80da-3868-4fbe-b063-0aa144649138"
+"committedDate":"2026-01-13T10:22:31Z","authoredDate":"2026-01-13T10:22:31+01:00"
+{"pattern":"func.*GetSessionState","path":"/srv/app"}
+transcriptLinesAtStart = sessionState.TranscriptLinesAtStart
+basePath := "testdata/transcripts"
 "##;
 
 /// Tables of several lines that hold no secret.
