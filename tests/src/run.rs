@@ -30,6 +30,7 @@ pub struct Run {
     command: Command,
     input: Input,
     limit: Duration,
+    is_unread: bool,
 }
 
 /// What a run did. `elapsed` is the time until the program had exited *and* nobody held its
@@ -72,7 +73,7 @@ impl Run {
     pub fn new(program: impl AsRef<Path>) -> Run {
         let mut command = Command::new(program.as_ref());
         command.env_clear().process_group(0);
-        Run { command, input: Input::Nothing, limit: LIMIT }
+        Run { command, input: Input::Nothing, limit: LIMIT, is_unread: false }
     }
 
     /// Adds arguments.
@@ -165,15 +166,25 @@ impl Run {
         self.spawn().wait()
     }
 
+    /// Its standard output is a pipe whose reader has gone, as behind `| head` when that has seen enough.
+    #[must_use]
+    pub fn unread(mut self) -> Run {
+        self.is_unread = true;
+        self
+    }
+
     /// Starts it.
     #[track_caller]
     pub fn spawn(mut self) -> Running {
-        self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.command.stdout(if self.is_unread { unread() } else { Stdio::piped() }).stderr(Stdio::piped());
         self.command.stdin(if matches!(self.input, Input::Nothing) { Stdio::null() } else { Stdio::piped() });
         let shown = format!("{:?}", self.command);
         let started = Instant::now();
         let mut child = self.command.spawn().unwrap_or_else(|error| panic!("start {shown}: {error}"));
-        let stdout = drained(child.stdout.take().expect("piped"));
+        let stdout = match child.stdout.take() {
+            Some(stdout) => drained(stdout),
+            None => drained(std::io::empty()),
+        };
         let stderr = drained(child.stderr.take().expect("piped"));
         let held_open = match self.input {
             Input::Nothing => None,
@@ -185,6 +196,11 @@ impl Run {
         };
         Running { shown, child, started, limit: self.limit, stdout, stderr, _held_open: held_open, reaped: false }
     }
+}
+
+fn unread() -> Stdio {
+    let (_, writer) = std::io::pipe().expect("make a pipe");
+    writer.into()
 }
 
 /// Reads to the end in a thread, so that no full pipe ever stops the program.

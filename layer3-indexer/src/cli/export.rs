@@ -80,6 +80,11 @@ impl ExportArgs {
         ExportArgs { session, open: true, ..ExportArgs::default() }
     }
 
+    /// Whether what is written goes to nobody but the reader of standard output.
+    pub(super) fn is_to_stdout(&self) -> bool {
+        !self.open && self.output.as_ref().is_none_or(|path| path.as_os_str() == STDOUT)
+    }
+
     fn options(&self, format: Format) -> Options {
         Options {
             redact: self.redact,

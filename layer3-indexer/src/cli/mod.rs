@@ -45,7 +45,7 @@ use layer1_prebackup::config::settings::{SettingFlags, Settings};
 use layer1_prebackup::names::{LAYER3, program_name};
 
 use crate::cli::pager::Pager;
-use crate::cli::screen::{Screen, complain, example, terminal};
+use crate::cli::screen::{Screen, WhileRead, complain, example, terminal};
 use crate::failure::{Context, Failure, Kind};
 use crate::setup::{install, uninstall};
 use crate::terminal::one_line;
@@ -171,6 +171,19 @@ enum Command {
     PassedOn(pass_on::Verb),
 }
 
+impl Command {
+    /// Whether it is over when nobody reads its answer any more.
+    fn only_tells(&self) -> bool {
+        use Command::{Completions, Find, Fix, List, PassedOn, Search, Secrets, Serve, Show, Status, Why};
+        match self {
+            Search(_) | List(_) | Show(_) | Why(_) | Fix(_) | Secrets(_) | Status(_) | Completions(_) => true,
+            Serve(_) | Find | PassedOn(_) => true,
+            Command::Export(args) => args.is_to_stdout(),
+            _ => false,
+        }
+    }
+}
+
 /// The command line, as completions and manual pages are made from it.
 pub fn command_line() -> clap::Command {
     Cli::command()
@@ -248,6 +261,8 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write)
     let places = places.map_err(|error| Failure::from(error).of(Kind::InvalidInput))?;
     let (json, for_model) = (cli.flags.json, cli.flags.for_model);
     let pager = Pager::of_environment(&terminal, cli.flags.no_pager);
+    let mut while_read = WhileRead { out, is_read: true };
+    let out: &mut dyn Write = if verb.only_tells() { while_read.out } else { &mut while_read };
     let mut screen = Screen { out, terminal, json, for_model, pager, offset: 0 };
     let done = match verb {
         Command::Serve(args) => serve::run(places, args, &settings),

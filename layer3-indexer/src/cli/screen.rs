@@ -35,6 +35,37 @@ pub(super) struct Screen<'a> {
     pub(super) offset: usize,
 }
 
+/// Where a verb that changes something answers: whatever it says once nobody reads it any more goes nowhere, and does not
+/// end it halfway.
+pub(super) struct WhileRead<'a> {
+    pub(super) out: &'a mut dyn Write,
+    pub(super) is_read: bool,
+}
+
+impl WhileRead<'_> {
+    fn unless_left<T>(&mut self, done: io::Result<T>, else_done: T) -> io::Result<T> {
+        match done {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.is_read = false;
+                Ok(else_done)
+            }
+            done => done,
+        }
+    }
+}
+
+impl Write for WhileRead<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = if self.is_read { self.out.write(bytes) } else { Ok(bytes.len()) };
+        self.unless_left(written, bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = if self.is_read { self.out.flush() } else { Ok(()) };
+        self.unless_left(flushed, ())
+    }
+}
+
 impl Screen<'_> {
     /// The answer: JSON where that is asked for, else the text that is made of it.
     pub(super) fn answer(

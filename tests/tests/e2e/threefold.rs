@@ -88,6 +88,28 @@ fn hooks_save_without_a_home_and_on_another_machine_whose_home_is_elsewhere() {
 }
 
 #[test]
+fn what_changes_something_is_done_whether_anybody_reads_what_it_says_or_not() {
+    let scratch = Scratch::new();
+    let run =
+        |args: &[&str]| scratch.at_home(Run::new(scratch.program(LAYER3))).args(args).env("PATH", "/usr/bin:/bin");
+    let unread = |args: &[&str]| run(args).limit(LIMIT).unread().output().ok();
+    let transcript = transcripts::lay_out(&scratch, INTERACTIVE);
+    let bytes = std::fs::read(&transcript).expect("read a transcript");
+    unread(&["setup", "--from", binaries::folder().to_str().expect("UTF-8")]);
+    let id = transcript.file_stem().expect("an id").to_str().expect("UTF-8");
+    assert_eq!(stores::difference(&scratch.layer3_store(), "proj", &transcript), None, "it was imported");
+    std::fs::remove_file(&transcript).expect("delete a transcript");
+    unread(&["restore", "--all-missing"]);
+    assert!(std::fs::read(&transcript).expect("it is back") == bytes);
+    unread(&["name", id, "heron"]);
+    assert!(run(&["list", "--all"]).output().ok().text().contains("heron"));
+    unread(&["uninstall"]);
+    let left = tree::visible_files(&scratch.claude_dir());
+    let left: Vec<_> = left.iter().filter(|file| file.starts_with("hooks") || file.starts_with("skills")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
 fn verbs_of_the_other_programs_are_theirs() {
     let scratch = Scratch::new();
     let transcript = transcripts::lay_out(&scratch, INTERACTIVE);
