@@ -295,9 +295,12 @@ fn draw_footer(frame: &mut Frame<'_>, area: Rect, model: &Model, look: Look) {
     }
     let verb = model.usual().word();
     let is_free = model.purpose == Purpose::Anything;
+    let is_empty = model.query.text().is_empty();
     let mut keys: Vec<(&str, &str)> = match &model.mode {
         Mode::Query => {
-            vec![("Enter", verb), ("↓", "list and its keys"), ("Tab", "projects"), ("Esc", "list"), ("Ctrl-C", "leave")]
+            let more = is_empty.then_some(("?", "keys"));
+            let keys = [("↓", "list and its keys"), ("Tab", "projects"), ("Esc", "list"), ("Ctrl-C", "leave")];
+            [("Enter", verb)].into_iter().chain(more).chain(keys).collect()
         }
         Mode::List => vec![("Enter", verb), ("/", "search"), ("?", "keys")],
         Mode::Label(_) => vec![("Enter", "save"), ("Esc", "back")],

@@ -316,7 +316,12 @@ impl Model {
             let found = if is_id(row) { Some(Match::Whole(0)) } else { wanted.in_title(&self.searched[place]) };
             titled.extend(found.map(|found| (found, place)));
         }
-        titled.sort();
+        // What the user called so stands before what begins so.
+        let is_called = |place: usize| {
+            let name = &self.rows[place].name;
+            !name.is_empty() && matches!(wanted.in_title(&name.to_lowercase()), Some(Match::Whole(_)))
+        };
+        titled.sort_by_key(|(found, place)| (*found, !is_called(*place), *place));
         let is_whole = |found: &&(Match, usize)| matches!(found.0, Match::Whole(_));
         // Those of other projects will do until the answer of these arrives.
         let is_answered = self.texts.0.query == query;
