@@ -95,7 +95,7 @@ fn an_old_key_that_a_server_keeps_is_told_with_what_to_do_there() {
         {
             assert!(refused.stderr.contains(said), "{said}: {refused:?}");
         }
-        assert!(!refused.text().contains("destroy"), "{refused:?}");
+        assert!(!refused.text().contains("destroy it"), "{refused:?}");
         assert!(opens(&before) && opens(&machine.repository(&place, NAME)));
         assert!(machine.has("key-unconfirmed").is_some() && machine.kinds().is_empty(), "{:#}", machine.status());
     }
@@ -111,7 +111,7 @@ fn an_old_key_that_a_server_keeps_is_told_with_what_to_do_there() {
     }
     let done = machine.offsite(&["key", "change"]).output().ok();
     machine.assert_on_sheet(&done.text());
-    assert!(done.text().contains("destroy") && machine.key() == new && !opens(&before), "{done:?}");
+    assert!(done.text().contains("destroy it") && machine.key() == new && !opens(&before), "{done:?}");
     assert!(!machine.key_file().with_extension("key.new").exists());
     machine.assert_comes_back(&place, FEW);
 }
