@@ -25,9 +25,17 @@ pub(super) struct ForgetArgs {
     allow_again: bool,
 }
 
+impl ForgetArgs {
+    /// Whether it asks before it deletes.
+    pub(super) fn asks(&self) -> bool {
+        !self.yes && !self.request.finish && !self.allow_again
+    }
+}
+
 /// Runs `forget`.
 pub(super) fn run(places: &Places, args: ForgetArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
-    let ForgetArgs { mut request, yes, allow_again } = args;
+    let asks = args.asks();
+    let ForgetArgs { mut request, allow_again, .. } = args;
     if request.matching.as_deref() == Some("-") {
         let mut text = String::new();
         io::stdin().read_to_string(&mut text).context("read the text from standard input")?;
@@ -47,7 +55,7 @@ pub(super) fn run(places: &Places, args: ForgetArgs, screen: &mut Screen<'_>) ->
         let text = forget::to_text(&plan, &screen.terminal);
         screen.text(&text)?;
     }
-    if !yes && !request.finish {
+    if asks {
         match confirm(screen, forget::QUESTION, &["yes"]).context("ask at the terminal")? {
             Some(true) => {}
             Some(false) => return Err(Failure::new("delete anything: cancelled")),

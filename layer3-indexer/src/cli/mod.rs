@@ -172,13 +172,15 @@ enum Command {
 }
 
 impl Command {
-    /// Whether it is over when nobody reads its answer any more.
-    fn only_tells(&self) -> bool {
+    /// Whether it is over when nobody reads its answer any more: nothing is asked about a list that nobody could read.
+    fn ends_unread(&self) -> bool {
         use Command::{Completions, Find, Fix, List, PassedOn, Search, Secrets, Serve, Show, Status, Why};
         match self {
             Search(_) | List(_) | Show(_) | Why(_) | Fix(_) | Secrets(_) | Status(_) | Completions(_) => true,
             Serve(_) | Find | PassedOn(_) => true,
             Command::Export(args) => args.is_to_stdout(),
+            Command::Prune(args) => args.asks(),
+            Command::Forget(args) => args.asks(),
             _ => false,
         }
     }
@@ -262,7 +264,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write)
     let (json, for_model) = (cli.flags.json, cli.flags.for_model);
     let pager = Pager::of_environment(&terminal, cli.flags.no_pager);
     let mut while_read = WhileRead { out, is_read: true };
-    let out: &mut dyn Write = if verb.only_tells() { while_read.out } else { &mut while_read };
+    let out: &mut dyn Write = if verb.ends_unread() { while_read.out } else { &mut while_read };
     let mut screen = Screen { out, terminal, json, for_model, pager, offset: 0 };
     let done = match verb {
         Command::Serve(args) => serve::run(places, args, &settings),

@@ -19,6 +19,13 @@ pub(super) struct PruneArgs {
     yes: bool,
 }
 
+impl PruneArgs {
+    /// Whether it asks before it deletes.
+    pub(super) fn asks(&self) -> bool {
+        !self.yes
+    }
+}
+
 /// Runs `prune`.
 pub(super) fn run(places: &Places, args: PruneArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let PruneArgs { mut request, yes } = args;

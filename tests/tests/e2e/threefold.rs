@@ -103,6 +103,11 @@ fn what_changes_something_is_done_whether_anybody_reads_what_it_says_or_not() {
     assert!(std::fs::read(&transcript).expect("it is back") == bytes);
     unread(&["name", id, "heron"]);
     assert!(run(&["list", "--all"]).output().ok().text().contains("heron"));
+    // What is to be deleted is read first, or a yes is typed with it.
+    unread(&["prune", id]);
+    assert!(run(&["list", "--all"]).output().ok().text().contains("heron"));
+    unread(&["prune", id, "--yes"]);
+    assert!(!run(&["list", "--all"]).output().ok().text().contains("heron"));
     unread(&["uninstall"]);
     let left = tree::visible_files(&scratch.claude_dir());
     let left: Vec<_> = left.iter().filter(|file| file.starts_with("hooks") || file.starts_with("skills")).collect();
