@@ -320,7 +320,7 @@ impl Place<'_> {
             Sure::Certain if !is_loose => !word.contains('(') && !is_code(word),
             Sure::Certain => is_likely(text, &self.whole, &at, self.name),
             // What a test runner prints before the name of a test.
-            Sure::Likely if text[..self.whole.start].ends_with("--- ") => false,
+            Sure::Likely if text[..self.whole.end].ends_with("--- PASS") => false,
             Sure::Likely => {
                 let is_pin =
                     is_number && plain(&text[self.whole.clone()]).ends_with("pin") && (4..=8).contains(&word.len());

@@ -185,6 +185,16 @@ const NONE: [&str; 24] = [
     "signaturekeyid",
 ];
 
+/// Words that begin as a name of the list does and are none.
+const OTHER_WORDS: [&str; 8] = ["author", "pattern", "path", "patch", "passed", "passing", "keyboard", "keyword"];
+
+/// Whether what is known of a name is only the beginning of another word.
+fn begins_another_word(whole: &str, suffix: &str) -> bool {
+    let (whole, end) = (whole.to_ascii_lowercase(), whole.len() - suffix.len());
+    let spans = |other: &str| whole.match_indices(other).any(|(at, _)| at < end && at + other.len() > end);
+    OTHER_WORDS.into_iter().any(spans)
+}
+
 /// The name without case and punctuation.
 pub(super) fn plain(name: &str) -> String {
     name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
@@ -192,6 +202,9 @@ pub(super) fn plain(name: &str) -> String {
 
 /// How sure a whole name is whose known part is followed by `suffix`; `None` if it is that of something else.
 pub(super) fn of_whole(name: Name, whole: &str, suffix: &str) -> Option<Sure> {
+    if name.sure != Sure::Certain && begins_another_word(whole, suffix) {
+        return None;
+    }
     let whole = plain(whole);
     if NONE.iter().any(|none| whole == *none)
         || whole.ends_with("publickey")
@@ -199,8 +212,6 @@ pub(super) fn of_whole(name: Name, whole: &str, suffix: &str) -> Option<Sure> {
     {
         return None;
     }
-    // `pattern` and `author` are other words.
-    let goes_on = suffix.starts_with(|c: char| c.is_ascii_lowercase());
     let suffix = plain(suffix);
     let suffix = suffix.trim_end_matches(|c: char| c.is_ascii_digit());
     // Other words of the list end the name better.
@@ -209,7 +220,6 @@ pub(super) fn of_whole(name: Name, whole: &str, suffix: &str) -> Option<Sure> {
     }
     match suffix.is_empty() || SUFFIXES.contains(&suffix) {
         true => Some(name.sure),
-        false if goes_on && name.sure != Sure::Certain => None,
         false => Some(Sure::Maybe),
     }
 }
@@ -323,8 +333,8 @@ pub(super) fn is_hash_or_id(value: &str) -> bool {
     let lengths = |parts: &[&str]| parts.iter().rev().map(|part| part.len()).eq([8, 4, 4, 4, 12]);
     let parts: Vec<&str> = value.rsplitn(6, '-').collect();
     let is_uuid = parts.len() >= 5 && lengths(&parts[..5]) && parts[..5].iter().all(|part| is_hex(part));
-    // A day may stand before it.
-    (is_uuid && parts.get(5).is_none_or(|before| before.bytes().all(|b| b.is_ascii_digit() || b == b'-')))
+    let is_day = |text: &&str| text.len() == 10 && text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+    (is_uuid && parts.get(5).is_none_or(is_day))
         || (is_hex(value) && (matches!(value.len(), 32 | 40 | 56 | 64 | 96 | 128) || value.len() <= 16))
         || ["sha1-", "sha256-", "sha384-", "sha512-", "sha256:", "sha1:", "sha512:", "md5:", "h1:", "blake3:"]
             .iter()
