@@ -171,6 +171,8 @@ fn prove_known(session: &mut OpenSession<'_>, said: &Said, proven: &mut BTreeSet
         let Some((bytes, blake3)) = said.get(&spelled).filter(|_| !proven.contains(&spelled)) else { continue };
         let begins = begins_with(session.archive, &path, *bytes, blake3)?;
         if begins && !record.is_proven() && (record.bytes, record.blake3) == (*bytes, *blake3) {
+            // Equal in every byte, as was just seen. Whether it was ever synced is not known.
+            session.sync_content(name)?;
             let record = Record { verification: Verification::Compared, ..record.clone() };
             now_proven.push(Entry::Commit(name.clone(), Box::new(record)));
         }
@@ -258,6 +260,12 @@ mod tests {
         files.iter().map(|(path, text)| (path.into(), (text.len() as u64, blake3::hash(text.as_bytes())))).collect()
     }
 
+    fn store(dir: &tempfile::TempDir, name: &str) -> (PathBuf, Archive) {
+        let root = dir.path().join(name);
+        let archive = Archive::create(&root).unwrap();
+        (root, archive)
+    }
+
     #[test]
     fn what_is_said_is_cut_to_and_proven_and_what_is_not_is_kept_as_found() {
         let dir = tempfile::tempdir().unwrap();
@@ -296,8 +304,7 @@ mod tests {
     #[test]
     fn what_is_taken_in_writes_over_nothing_that_went_on_here() {
         let dir = tempfile::tempdir().unwrap();
-        let (here, there) = (dir.path().join("here"), dir.path().join("there"));
-        let (into, from) = (Archive::create(&here).unwrap(), Archive::create(&there).unwrap());
+        let [(here, into), (there, from)] = ["here", "there"].map(|name| store(&dir, name));
         let save = |id: &str, text: &str| {
             let transcript = dir.path().join("projects/-p").join(format!("{id}.jsonl"));
             replace_file(&transcript, text.as_bytes()).unwrap();
@@ -349,8 +356,7 @@ mod tests {
     #[test]
     fn a_damaged_file_is_missing_whatever_came_back_with_it() {
         let dir = tempfile::tempdir().unwrap();
-        let (here, there) = (dir.path().join("here"), dir.path().join("there"));
-        let (into, from) = (Archive::create(&here).unwrap(), Archive::create(&there).unwrap());
+        let [(here, into), (there, from)] = ["here", "there"].map(|name| store(&dir, name));
         for (path, text) in [("p/a.jsonl", "damaged"), ("p/a.gen-0001.jsonl", "old"), ("p/a/side.txt", "side")] {
             replace_file(&there.join(path), text.as_bytes()).unwrap();
         }
@@ -372,8 +378,7 @@ mod tests {
         // A run has recorded one of them; before, that wrote of the others what proves nothing. Or it had moved them all.
         for (is_of_before, is_moved) in [(false, false), (true, false), (false, true), (true, true)] {
             let dir = tempfile::tempdir().unwrap();
-            let (here, there) = (dir.path().join("here"), dir.path().join("there"));
-            let (into, from) = (Archive::create(&here).unwrap(), Archive::create(&there).unwrap());
+            let [(here, into), (there, from)] = ["here", "there"].map(|name| store(&dir, name));
             let (archive, root) = if is_moved { (&into, &here) } else { (&from, &there) };
             for (path, text) in sent {
                 replace_file(&root.join(path), text.as_bytes()).unwrap();
@@ -398,8 +403,7 @@ mod tests {
     #[test]
     fn what_a_damaged_ledger_said_is_proven_by_what_was_sent_alone() {
         let dir = tempfile::tempdir().unwrap();
-        let (here, there) = (dir.path().join("here"), dir.path().join("there"));
-        let (into, from) = (Archive::create(&here).unwrap(), Archive::create(&there).unwrap());
+        let [(here, into), (_, from)] = ["here", "there"].map(|name| store(&dir, name));
         let sent = [("p/a.jsonl", "new\n"), ("p/a/side.txt", "side"), ("p/a/other.txt", "flipped")];
         for (path, text) in sent {
             replace_file(&here.join(path), text.as_bytes()).unwrap();

@@ -2,6 +2,7 @@
 //! often the restore is cut off.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use rustix::process::Signal;
@@ -26,13 +27,19 @@ fn copy_of(machine: &Machine, id: &str) -> Vec<u8> {
     fs::read(copy.unwrap_or_else(|| panic!("no copy of {id}"))).expect("read a copy")
 }
 
+/// A machine with nothing but the key, and a folder in which a script may stand for restic.
+fn fresh_with_programs(shelf: &Scratch, place: &Place, machine: &Machine) -> (Machine, PathBuf) {
+    let programs = shelf.beside("programs");
+    let fresh = Machine::with_programs(place, std::slice::from_ref(&programs));
+    fs::copy(machine.key_file(), fresh.key_file()).expect("bring the key along");
+    (fresh, programs)
+}
+
 #[test]
 fn what_went_on_between_two_tries_is_not_written_over() {
     let test = "what_went_on_between_two_tries_is_not_written_over";
     let Some((shelf, place, machine)) = set_up(test, FEW) else { return };
-    let programs = shelf.beside("programs");
-    let fresh = Machine::with_programs(&place, std::slice::from_ref(&programs));
-    fs::copy(machine.key_file(), fresh.key_file()).expect("bring the key along");
+    let (fresh, programs) = fresh_with_programs(&shelf, &place, &machine);
     let (grown, rewritten, missing) = (made_id(2), made_id(3), made_id(4));
     // One conversation cannot be read at first.
     let lost = shelf.beside("lost");
@@ -74,9 +81,7 @@ fn what_went_on_between_two_tries_is_not_written_over() {
 fn what_comes_back_damaged_is_told_whatever_came_back_with_it() {
     let test = "what_comes_back_damaged_is_told_whatever_came_back_with_it";
     let Some((shelf, place, machine)) = set_up(test, FEW) else { return };
-    let programs = shelf.beside("programs");
-    let fresh = Machine::with_programs(&place, std::slice::from_ref(&programs));
-    fs::copy(machine.key_file(), fresh.key_file()).expect("bring the key along");
+    let (fresh, programs) = fresh_with_programs(&shelf, &place, &machine);
     // Of this one an older content comes back as well.
     let damaged = made_id(1);
     let hit = shelf.beside("hit");
