@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::engine::Engine;
 use super::seal::{Seal, Sealed, rfc3339};
 use super::site::{MET_BY_LOOKING, SetUp, Site, our_snapshots};
-use super::snapshots::{Snapshot, complete, files, short_id};
+use super::snapshots::{complete, files, short_id};
 use super::trouble::{Trouble, is_of_content, said};
 use crate::error::{Error, failed};
 
@@ -102,14 +102,14 @@ fn drilled(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, which: &Which) -> R
     if let Some(receipt) = set_up.state.receipt.as_ref().filter(|receipt| !is_there(receipt)) {
         // An older one may be whole, and lacks what was received since.
         let why = format!("snapshot {}, the last that was received, is not there", short_id(&receipt.snapshot));
-        return Ok(vec![Line::new(newest, "(the last snapshot)", "snapshots", UNREADABLE, why)]);
+        return Ok(vec![Line::new(&newest.id, "(the last snapshot)", "snapshots", UNREADABLE, why)]);
     }
-    let from = Source { engine: &engine, repository: &repository, snapshot: newest };
+    let from = Source { engine: &engine, repository: &repository, snapshot: &newest.id };
     let known = read(site);
     let seal = match from.seal() {
         Ok(seal) => seal,
         Err(error) if is_of_content(&error) => {
-            let lost = Line::new(newest, "(the seal)", SEAL, UNREADABLE, said(&error));
+            let lost = Line::new(&newest.id, "(the seal)", SEAL, UNREADABLE, said(&error));
             return Ok(vec![lost]);
         }
         Err(error) => return Err(error),
@@ -133,7 +133,7 @@ fn drilled(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, which: &Which) -> R
     for session in &chosen {
         let files = &sessions[session];
         let line = match files.iter().all(|file| proven.contains(file.path.as_str())) {
-            true => Line::new(newest, session, &files[0].path, EQUAL, String::new()),
+            true => Line::new(&newest.id, session, &files[0].path, EQUAL, String::new()),
             false => from.session(session, files, witness.as_ref(), *which == Which::All)?,
         };
         lines.push(line);
@@ -157,10 +157,10 @@ fn drilled(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, which: &Which) -> R
 }
 
 impl Line {
-    fn new(snapshot: &Snapshot, session: &str, path: &str, result: &str, why: String) -> Line {
+    fn new(snapshot: &str, session: &str, path: &str, result: &str, why: String) -> Line {
         Line {
             at: rfc3339(now_ms()),
-            snapshot: snapshot.id.clone(),
+            snapshot: snapshot.to_owned(),
             session: session.to_owned(),
             path: path.to_owned(),
             result: result.to_owned(),
@@ -173,7 +173,7 @@ impl Line {
 pub(crate) struct Source<'a> {
     pub(crate) engine: &'a Engine<'a>,
     pub(crate) repository: &'a str,
-    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) snapshot: &'a str,
 }
 
 impl Source<'_> {
@@ -190,7 +190,7 @@ impl Source<'_> {
 
     /// The bytes of a file, as they come. They count only where this is no error.
     pub(crate) fn dump(&self, path: &str, each: &mut dyn FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
-        let args = ["dump", "--no-lock", "--no-cache", &self.snapshot.id, path];
+        let args = ["dump", "--no-lock", "--no-cache", self.snapshot, path];
         complete(self.engine.bytes(self.repository, &args, each)?)
     }
 
@@ -232,6 +232,15 @@ impl Source<'_> {
         Ok(line(&files[0].path, EQUAL, String::new()))
     }
 
+    /// Whether a sealed file is in it, byte for byte: under its name, or as the older one that it became meanwhile.
+    pub(crate) fn has(&self, file: &Sealed) -> Result<bool, Error> {
+        match self.hash(&file.in_snapshot(), file.bytes) {
+            Ok(Some(hash)) if hash == file.blake3 => Ok(true),
+            Err(error) if !is_of_content(&error) => Err(error),
+            _ => self.has_moved(file),
+        }
+    }
+
     /// Whether what was sealed as a newest content is in the snapshot as an older one: a version began between the seal
     /// and the reading.
     fn has_moved(&self, file: &Sealed) -> Result<bool, Error> {
@@ -242,7 +251,7 @@ impl Source<'_> {
             let (session, mark) = (super::seal::session_of(path.trim_start_matches('/')), path.contains(".gen-"));
             mark && session == file.session() && path.rsplit('.').next() == file.path.rsplit('.').next()
         };
-        let there = match files(self.engine, self.repository, &self.snapshot.id, &["--no-cache"]) {
+        let there = match files(self.engine, self.repository, self.snapshot, &["--no-cache"]) {
             Err(error) if is_of_content(&error) => return Ok(false),
             there => there?,
         };
@@ -265,7 +274,7 @@ impl Source<'_> {
         let (chunks, stream) = std::sync::mpsc::sync_channel::<Vec<u8>>(4);
         let reader = threads::named("tar").spawn(move || proven_in(stream, &sealed));
         let reader = reader.map_err(failed("start a thread"))?;
-        let args = ["dump", "--no-lock", "--no-cache", "--archive", "tar", &self.snapshot.id, "/"];
+        let args = ["dump", "--no-lock", "--no-cache", "--archive", "tar", self.snapshot, "/"];
         let done = self.engine.bytes(self.repository, &args, &mut |bytes| {
             // A reader that gave up has proven nothing more; the rest is looked at one by one.
             let _ = chunks.send(bytes.to_vec());

@@ -58,7 +58,7 @@ pub(crate) struct Fetched {
 pub(crate) fn list(site: &Site<'_>, set_up: &SetUp, lock: &Lock, host: &str) -> Result<Vec<Listed>, Error> {
     let engine = site.engine(&set_up.place, lock)?;
     let (repository, snapshot) = of_host(&engine, set_up, host)?;
-    let seal = Source { engine: &engine, repository: &repository, snapshot: &snapshot }.seal()?;
+    let seal = Source { engine: &engine, repository: &repository, snapshot: &snapshot.id }.seal()?;
     let mut changed: HashMap<String, String> = HashMap::new();
     entries(&engine, &repository, &snapshot.id, &[], &mut |entry| {
         changed.insert(entry.path, entry.mtime);
@@ -79,7 +79,7 @@ pub(crate) fn fetch(
 ) -> Result<Fetched, Error> {
     let engine = site.engine(&set_up.place, lock)?;
     let (repository, snapshot) = of_host(&engine, set_up, host)?;
-    let seal = Source { engine: &engine, repository: &repository, snapshot: &snapshot }.seal()?;
+    let seal = Source { engine: &engine, repository: &repository, snapshot: &snapshot.id }.seal()?;
     let (session, files) = chosen(&seal, host, typed)?;
     let (project, id) = session.split_once('/').unwrap_or_default();
     let said = said_of(&files)?;

@@ -87,7 +87,7 @@ fn pull_one(
     let (repository, Some(snapshot)) = newest(engine, set_up, card)? else { return Ok((0, Vec::new())) };
     let store = Dir::create_own(site.store())?.create_own_beneath(&folder_of(&set_up.label(&card.hostname)))?;
     let store = store.path().to_owned();
-    let source = Source { engine, repository: &repository, snapshot: &snapshot };
+    let source = Source { engine, repository: &repository, snapshot: &snapshot.id };
     let mut seal = source.seal()?;
     let last = Seal::last_received(&store, Path::new(FOLDER));
     let is_older = |last: &Seal| last.writer != seal.writer && last.at > seal.at;

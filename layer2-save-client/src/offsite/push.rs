@@ -10,6 +10,7 @@ use layer1_prebackup::log::now_ms;
 use layer1_prebackup::wire::offsite::{Attempt, FOLDER, Kind, Receipt, State, conversations, counted};
 use serde::Deserialize;
 
+use super::drill::Source;
 use super::engine::Engine;
 use super::receipt::not_covered;
 use super::seal::{Seal, Sealed};
@@ -137,7 +138,13 @@ fn push_once(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, reading: Reading)
     let Made { snapshot_id: snapshot, data_added_packed: added } =
         send(site, &engine, (&repository, &set_up.state), &seal, reading)?;
     let there = read_back(site, &engine, &repository, &snapshot)?;
-    let missing = not_covered(&seal, &there);
+    let mut missing = not_covered(&seal, &there);
+    let from = Source { engine: &engine, repository: &repository, snapshot: &snapshot };
+    for file in seal.replaced(&site.seal(&set_up.state)?) {
+        if !missing.contains(&file.path.as_str()) && !from.has(file)? {
+            missing.push(&file.path);
+        }
+    }
     if !missing.is_empty() {
         let shown = missing[..missing.len().min(SHOWN_MAX)].join(", ");
         let more = if missing.len() > SHOWN_MAX { ", …" } else { "" };

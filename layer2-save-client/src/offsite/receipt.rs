@@ -1,4 +1,5 @@
-//! The receipt: what arrived, read back. A push counts once each sealed file is in its snapshot with at least its bytes.
+//! The receipt: what arrived, read back. A push counts once each sealed file is in its snapshot with at least its bytes;
+//! what became an older version meanwhile, with just its bytes.
 
 use std::collections::HashMap;
 

@@ -97,7 +97,7 @@ pub(crate) fn restore(
     let note = Begun { place: place.as_str().to_owned(), host: host.to_owned(), snapshot: snapshot.id.clone() };
     let note = serde_json::to_vec(&note).map_err(failed("encode what was begun as JSON"))?;
     fs::replace_own(site.store(), &Path::new(FOLDER).join(BEGUN), &note)?;
-    let source = Source { engine: &engine, repository: &repository, snapshot };
+    let source = Source { engine: &engine, repository: &repository, snapshot: &snapshot.id };
     let seal = source.seal()?;
     let wrong = bring_back(site, &source, &seal, begun.is_some())?;
     if wrong.is_empty() {
@@ -218,7 +218,7 @@ pub(crate) fn fetch(
         fs::replace_own(site.store(), &wanted, text.as_bytes())?;
         args.extend(["--include-file", wanted_path.to_str().ok_or(not_text)?]);
     }
-    args.push(&source.snapshot.id);
+    args.push(source.snapshot);
     match source.engine.lines(source.repository, &args, &mut |_| Ok(())) {
         Ok(_) => Ok(()),
         // What could not be read is missing later on, by its name.

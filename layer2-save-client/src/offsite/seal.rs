@@ -4,7 +4,7 @@
 //! It is sent with the files, in two forms: `seal.json`, and `seal.b3` for `b3sum --check`, so that what comes back can
 //! be checked without a program of ours.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use layer1_prebackup::archive::{Archive, Committed, committed};
@@ -172,6 +172,15 @@ impl Seal {
             sessions.entry(file.session()).or_default().push(file);
         }
         sessions
+    }
+
+    /// The newest contents in it that may have become older ones until `now`: their session has an older version that
+    /// is not sealed here. What then lies under their names can be as long as they are and is another content.
+    pub(crate) fn replaced<'s>(&'s self, now: &Seal) -> Vec<&'s Sealed> {
+        let sealed: HashSet<&str> = self.files.iter().map(|file| file.path.as_str()).collect();
+        let is_new = |file: &&Sealed| file.generation > 0 && !sealed.contains(file.path.as_str());
+        let begun: HashSet<&str> = now.files.iter().filter(is_new).map(Sealed::session).collect();
+        self.files.iter().filter(|file| file.generation == 0 && begun.contains(file.session())).collect()
     }
 
     /// How many sessions have something that `received` has not.

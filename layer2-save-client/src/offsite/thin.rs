@@ -65,7 +65,7 @@ pub(crate) fn plan(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock) -> Result<P
         for (snapshot, lacking) in going_of {
             let mut hash_of = |content: &Content, bytes: u64| {
                 let Content { snapshot, file } = content;
-                let from = Source { engine: &engine, repository: &repository, snapshot };
+                let from = Source { engine: &engine, repository: &repository, snapshot: &snapshot.id };
                 hash_of(&from, file, bytes, &lengths, &mut read)
             };
             match kept_of.first_lacking(&lacking, &mut hash_of)? {
@@ -122,7 +122,7 @@ fn old_enough(engine: &Engine<'_>, repository: &str, name: &str) -> Result<HashS
 }
 
 fn seal_of(engine: &Engine<'_>, repository: &str, snapshot: &Snapshot) -> Result<Seal, Error> {
-    Source { engine, repository, snapshot }.seal()
+    Source { engine, repository, snapshot: &snapshot.id }.seal()
 }
 
 /// Those of the sealed files that are in a snapshot: a push that failed may have sealed more.
