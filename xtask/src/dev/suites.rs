@@ -24,6 +24,9 @@ use xshell::{Shell, cmd};
 const TARGETS: [&str; 8] = ["--workspace", "--lib", "--bin", "xtask", "--test", "*", "--features", "tests/archive"];
 /// So many binaries run at a time: the end-to-end tests take as long as all others together.
 const AT_A_TIME: usize = 2;
+/// So much of what a failed test said is shown once more, in lines, and of each so many characters.
+const LINES_OF_A_FAILURE: usize = 12;
+const LINE_OF_A_FAILURE: usize = 400;
 /// So many tests of a binary run at a time, for each core.
 const TESTS_PER_CORE: usize = 2;
 /// So many of the slowest tests are listed.
@@ -188,9 +191,53 @@ pub(crate) fn costs(outcomes: &[Outcome]) -> String {
     text
 }
 
+/// What each failed test said first, once more: in a log of thousands of lines it is read at the end, or not at all.
+pub(crate) fn failures(outcomes: &[Outcome]) -> String {
+    let mut text = String::new();
+    for Outcome { name, output, .. } in outcomes {
+        let mut shown = 0;
+        for line in output.lines() {
+            match line.strip_prefix("---- ").and_then(|line| line.strip_suffix(" stdout ----")) {
+                Some(test) => {
+                    text += &format!("failed: {name}: {test}\n");
+                    shown = LINES_OF_A_FAILURE;
+                }
+                None if line == "failures:" || line == "stack backtrace:" => shown = 0,
+                None if shown > 0 && !line.is_empty() => {
+                    text += &format!("    {}\n", line.chars().take(LINE_OF_A_FAILURE).collect::<String>());
+                    shown -= 1;
+                }
+                None => {}
+            }
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_failed_is_said_once_more_without_the_stack() {
+        let output = "running 2 tests\ntest a ... ok\ntest b::c ... FAILED\n\nfailures:\n\n---- b::c stdout ----\n\
+             thread 'b::c' panicked at x.rs:1:2:\nleft: 1\n\nstack backtrace:\n   0: rust_begin\n\nfailures:\n    b::c\n";
+        let outcome = |output: String| Outcome {
+            name: "tests e2e".to_owned(),
+            status: None,
+            output,
+            wall: Duration::ZERO,
+            tests: Vec::new(),
+        };
+        let long = outcome(output.replace("left: 1", &"left\n".repeat(2 * LINES_OF_A_FAILURE)));
+        let outcomes = [outcome("test a ... ok\n".to_owned()), outcome(output.to_owned())];
+        insta::assert_snapshot!(failures(&outcomes), @r"
+        failed: tests e2e: b::c
+            thread 'b::c' panicked at x.rs:1:2:
+            left: 1
+        ");
+        assert_eq!(failures(&[long]).lines().count(), 1 + LINES_OF_A_FAILURE);
+    }
 
     #[test]
     fn a_test_begins_in_the_place_of_one_that_ended() {

@@ -155,7 +155,7 @@ fn tests(sh: &Shell, binaries: &Path, has_all: bool, begun: Instant) -> Result<T
     };
     let outcomes = suites::run(suites, shown, &prepare, begun + TESTS_TIMEOUT)?;
     step(begun, "what the tests cost");
-    print!("{}", suites::costs(&outcomes));
+    print!("{}{}", suites::costs(&outcomes), suites::failures(&outcomes));
     let mut tally = Tally::default();
     for outcome in outcomes {
         tally += with_status(tally_of(&outcome.output), outcome.status);
