@@ -21,7 +21,10 @@ use crate::scope::{self, Here, Labels, Scope};
 use crate::stores::called::{Called, describe};
 use crate::stores::{Stores, loss};
 use crate::terminal::time::now_ms;
-use crate::terminal::{self, COLUMNS_WHOLE, Style, Terminal, fit, fit_middle, left, one_line, right, short_id, width};
+use crate::terminal::{
+    self, COLUMNS_WHOLE, HUGE_BYTES, LARGE_BYTES, Style, Terminal, fit, fit_middle, left, one_line, right, short_id,
+    width,
+};
 use crate::transcript::desktop;
 
 /// Sessions, unless another number is asked for.
@@ -229,7 +232,8 @@ pub(crate) fn to_text(listed: &Listed, terminal: &Terminal) -> String {
         text.push('\n');
     }
     for line in totals(listed) {
-        text.push_str(&terminal.line(Style::Dim, &fit(&line, terminal.columns)));
+        let line = if terminal.interactive { line } else { fit(&line, terminal.columns).into_owned() };
+        text.push_str(&terminal.at_blanks(&terminal.line(Style::Dim, &line)));
     }
     text
 }
@@ -245,6 +249,10 @@ fn totals(listed: &Listed) -> Vec<String> {
         terminal::count(all.messages, "message"),
         listed.scope
     )];
+    if listed.sessions.iter().any(|row| !terminal::size_mark(row.metadata.bytes).is_empty()) {
+        let (large, huge) = (Size(LARGE_BYTES), Size(HUGE_BYTES));
+        lines.push(format!("⚠️ more than {large}, 🔴 more than {huge}: `claude --resume` may be slow"));
+    }
     let gone = listed.sessions.iter().filter(|row| row.source_gone).count() as u64;
     if gone > 0 {
         lines.push(format!(
@@ -451,6 +459,7 @@ mod tests {
         2  bbbbbbbb  ⚠️ 3.1 MB    12  2026-11-22 10:17→11:02            日本語のプロジェクトを説明してくだ…
         3  short      🔴 42 MB    12  2026-11-22 10:17→11:02  [featur…  colours ·[31mred· and lines
         3 conversations, 45 MB, 36 messages in ~/proj
+        ⚠️ more than 2.0 MB, 🔴 more than 5.0 MB: `claude --resume` may be slow
         ");
     }
 
@@ -468,6 +477,7 @@ mod tests {
         2  bbbbbbbb  ⚠️ 3.1 MB  2026-11-22 10:17→11:02  日本語のプロジェクトを…
         3  short      🔴 42 MB  2026-11-22 10:17→11:02  colours ·[31mred· and l…
         3 conversations, 45 MB, 36 messages in all projects
+        ⚠️ more than 2.0 MB, 🔴 more than 5.0 MB: `claude --resume` may be slow
         ");
     }
 
@@ -499,18 +509,22 @@ mod tests {
         2  bbbbbbbb  日本…ト   2026-11-22  日本語のプロジェクトを説…
         3  short     proj      2026-11-22  colours ·[31mred· and li…
         3 conversations, 45 MB, 36 messages in ~/proj
+        ⚠️ more than 2.0 MB, 🔴 more than 5.0 MB: `claude --resume`
+          may be slow
 
         #  ID        PROJECT        SIZE  PERIOD            TITLE
         1  aaaaaaaa  work…ice      39 kB  2026-07-28 21:09  why does the parser of the …
         2  bbbbbbbb  日本…ト   ⚠️ 3.1 MB  2026-11-22 10:17  日本語のプロジェクトを説明…
         3  short     proj       🔴 42 MB  2026-11-22 10:17  colours ·[31mred· and lines
         3 conversations, 45 MB, 36 messages in ~/proj
+        ⚠️ more than 2.0 MB, 🔴 more than 5.0 MB: `claude --resume` may be slow
 
         #  ID        PROJECT                SIZE  MSGS  PERIOD                             BRANCH    TITLE
         1  aaaaaaaa  work/cus…service      39 kB    12  2026-07-28 21:09→2026-07-29 11:45  [main]    why does the parser of the…
         2  bbbbbbbb  日本語の…ェクト   ⚠️ 3.1 MB    12  2026-11-22 10:17→11:02                       日本語のプロジェクトを説明…
         3  short     proj               🔴 42 MB    12  2026-11-22 10:17→11:02             [featur…  colours ·[31mred· and lines
         3 conversations, 45 MB, 36 messages in ~/proj
+        ⚠️ more than 2.0 MB, 🔴 more than 5.0 MB: `claude --resume` may be slow
         ");
     }
 
@@ -523,6 +537,7 @@ mod tests {
         2  bbbbbbbb  日本語のとても長いプロジェクト    ⚠️ 3.1 MB    12  2026-11-22 10:17→11:02                                                                日本語のプロジェクトを説明してください、できるだけ詳しく、例も添えて
         3  short     proj                               🔴 42 MB    12  2026-11-22 10:17→11:02             [feature/very-long-branch-name]  e, d, c +2        colours ·[31mred· and lines
         3 conversations, 45 MB, 36 messages in ~/proj
+        ⚠️ more than 2.0 MB, 🔴 more than 5.0 MB: `claude --resume` may be slow
         ");
     }
 
@@ -549,6 +564,7 @@ mod tests {
         2  bbbbbbbb  other    ⚠️ 3.1 MB    12  2026-11-22 10:17→11:02                                                 (deleted, +1 subagent) 日本語のプロジェクトを説明…
         3  short     proj      🔴 42 MB    12  2025-12-31 23:50→2026-01-01 00:10  [feature/very-l…  e, d, c +2        (fork of aaaaaaaa, continued in next) a title
         120 conversations, 45 MB, 36 messages in all projects (3 shown, --limit shows more)
+        ⚠️ more than 2.0 MB, 🔴 more than 5.0 MB: `claude --resume` may be slow
         1 of these deleted by Claude Code; `layer3-indexer restore --all-missing` brings all back
         ");
     }

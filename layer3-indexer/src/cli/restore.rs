@@ -27,7 +27,7 @@ use crate::scope::Scope;
 use crate::stores::loss::Loss;
 use crate::stores::{SessionCopies, Stores, Which};
 use crate::terminal::time::{now_ms, parse_rfc3339_ms, parse_when_ms};
-use crate::terminal::{self, Style, Terminal, one_line, shell_quoted};
+use crate::terminal::{self, Style, Terminal, one_line, shell_quoted, short_id};
 
 // The arguments of `restore`. Said as documentation, it would stand in the help instead of what the command is for.
 #[derive(Debug, Default, Args)]
@@ -275,6 +275,11 @@ pub(super) fn restored_text(restored: &Restored, dry_run: bool, terminal: &Termi
     };
     if let Some(command) = &restored.command {
         text.push_str(&terminal.line(Style::Bold, command));
+        if let Some(cwd) = restored.cwd.as_ref().filter(|cwd| !Path::new(cwd).is_dir()) {
+            let resume = typed(LAYER3, &format!("resume {} --cwd DIR", short_id(&restored.session_id)));
+            let why = format!("{} is not there: make it, or `{resume}` goes on in another directory", one_line(cwd));
+            text.push_str(&terminal.at_blanks(&terminal.line(Style::Yellow, &why)));
+        }
     }
     text
 }

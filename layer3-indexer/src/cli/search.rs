@@ -2,6 +2,7 @@
 
 use clap::Args;
 use layer1_prebackup::config::places::Places;
+use layer1_prebackup::names::{LAYER3, typed};
 
 use crate::browse::hosts;
 use crate::browse::search::{self, SearchRequest};
@@ -9,6 +10,7 @@ use crate::cli::host;
 use crate::cli::screen::{Scope, Screen, here};
 use crate::failure::Failure;
 use crate::index::Marks;
+use crate::terminal::shell_quoted;
 
 /// Marks of matched words on a colour terminal: characters that no text has, painted later.
 const MARKS_COLOUR: (&str, &str) = ("\u{e000}", "\u{e001}");
@@ -17,7 +19,7 @@ const MARKS_COLOUR: (&str, &str) = ("\u{e000}", "\u{e001}");
 #[derive(Debug, Args)]
 pub(super) struct SearchArgs {
     /// Words (all must occur), "a phrase", OR, NOT, prefix*, NEAR(a b, 5); or any other text, behind `--` if it begins with -
-    #[arg(required_unless_present_any = ["tool", "file", "role", "branch", "session_id"])]
+    #[arg(required_unless_present_any = ["tool", "file", "role", "branch", "session_id", "tag"])]
     query: Vec<String>,
     /// Also what other computers have sent to the third place, as it was pulled last (`offsite pull`)
     #[arg(long)]
@@ -31,6 +33,17 @@ pub(super) struct SearchArgs {
 /// Runs `search`.
 pub(super) fn run(places: &Places, args: SearchArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let SearchArgs { query, all_hosts, scope: of, request } = args;
+    let is_by_tag_alone = query.is_empty()
+        && [&request.tool, &request.file, &request.role, &request.branch, &request.session_id]
+            .iter()
+            .all(|of| of.is_none());
+    if is_by_tag_alone {
+        let tags: String = request.tag.iter().map(|tag| format!(" --tag {}", shell_quoted(tag))).collect();
+        let list = typed(LAYER3, &format!("list --all{tags}"));
+        return Err(
+            Failure::new("search: there are no words to search for").hint(format!("`{list}` shows what has that tag"))
+        );
+    }
     let marks = if screen.terminal.colour && !screen.json {
         Marks { start: MARKS_COLOUR.0.to_owned(), end: MARKS_COLOUR.1.to_owned() }
     } else {

@@ -83,7 +83,10 @@ pub(super) fn run(places: &Places, args: ShowArgs, screen: &mut Screen<'_>) -> R
     if let Some(offset) = args.offset {
         return screen.text(&fit::page(&conversation.to_text(&screen.terminal), offset, max_chars, "--offset "));
     }
-    let (mut text, place) = conversation.to_text_and_place(&screen.terminal);
+    let (text, place) = conversation.to_text_and_place(&screen.terminal);
+    let lines_before = |line: usize| text.split_inclusive('\n').take(line - 1).collect::<String>();
+    let place = place.map(|line| screen.terminal.at_blanks(&lines_before(line)).matches('\n').count() + 1);
+    let mut text = screen.terminal.at_blanks(&text);
     // Who asked for some messages knows that these are not all.
     let is_cut = conversation.omitted_before + conversation.omitted_after > 0;
     if is_cut && (&window.around, window.last) == (&None, None) {
@@ -101,7 +104,7 @@ pub(super) fn run(places: &Places, args: ShowArgs, screen: &mut Screen<'_>) -> R
         }
         let mut near = show::conversation(&copies, &Window { beside: Some(BESIDE), ..window })?;
         near.title.clone_from(&conversation.title);
-        let near = near.to_text(terminal);
+        let near = terminal.at_blanks(&near.to_text(terminal));
         let all = typed(LAYER3, &format!("show {}{host}", conversation.session_id));
         Ok(near + &terminal.line(Style::Dim, &format!("[`{all}` shows all of it]")))
     })

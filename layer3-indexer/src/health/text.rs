@@ -74,7 +74,7 @@ impl Renderer<'_> {
                 ));
             }
         }
-        text
+        self.terminal.at_blanks(&text)
     }
 
     /// What `doctor` prints: a line a check, and below it what is wrong.
@@ -93,7 +93,8 @@ impl Renderer<'_> {
                 (false, false) => (Style::Yellow, "–"),
             };
             let name = self.terminal.paint(Style::Bold, &left(check.name.name(), 11));
-            text.push_str(&format!("{} {name}  {}\n", self.terminal.paint(style, mark), one_line(&check.said)));
+            let line = format!("{} {name}  {}\n", self.terminal.paint(style, mark), one_line(&check.said));
+            text.push_str(&self.terminal.at_blanks(&line));
             let findings: Vec<_> =
                 self.report.findings.iter().filter(|finding| finding.subject == check.name).collect();
             text.push_str(&self.details(&findings));
@@ -265,7 +266,8 @@ impl Renderer<'_> {
             if before >= SHOWN_MAX {
                 continue;
             }
-            text.push_str(&format!("    {}  {}\n", self.kind(finding), self.what(finding, &titles)));
+            let line = format!("    {}  {}\n", self.kind(finding), self.what(finding, &titles));
+            text.push_str(&self.terminal.at_blanks(&line));
             if let Some(mend) = &finding.mend {
                 let fix = if finding.kind.remedy().is_some() { "   (or --fix)" } else { "" };
                 text.push_str(&format!("        {}{fix}\n", self.command(mend)));

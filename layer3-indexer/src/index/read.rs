@@ -6,7 +6,7 @@ use foldhash::fast::RandomState;
 use layer1_prebackup::archive::SessionKey;
 use layer1_prebackup::names::{FileName, StoredName};
 use rusqlite::types::Value;
-use rusqlite::{OptionalExtension, Row, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use super::conditions::Conditions;
 use super::error::{IndexError, Sqlite};
@@ -92,17 +92,8 @@ impl Index {
     /// How these sessions began, by their rows; those of which nothing is known are left out.
     pub(crate) fn beginnings(&self, rows: &[i64]) -> Result<Vec<(i64, String)>, IndexError> {
         let read = || {
-            let sql =
-                "SELECT coalesce(json_extract(tally, '$.first_prompt[1]'), json_extract(tally, '$.first_command[1]'),
-                    json_extract(tally, '$.of_team'))
-                 FROM tallies WHERE session = ?1";
-            let mut statement = self.connection.prepare_cached(sql)?;
-            let mut begun = Vec::new();
-            for row in rows {
-                let text: Option<Option<String>> = statement.query_row([row], |row| row.get(0)).optional()?;
-                begun.extend(text.flatten().map(|text| (*row, text)));
-            }
-            Ok(begun)
+            let begun = |row: &i64| beginning(&self.connection, *row).map(|text| Some((*row, text?))).transpose();
+            rows.iter().filter_map(begun).collect::<rusqlite::Result<_>>()
         };
         read().doing("list beginnings", &self.path)
     }
@@ -261,4 +252,12 @@ fn session_row(row: &Row<'_>) -> rusqlite::Result<SessionRow> {
 
 fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     row.get::<_, i64>(column).map(i64::unsigned_abs)
+}
+/// How a session began, by its row.
+pub(super) fn beginning(connection: &Connection, row: i64) -> rusqlite::Result<Option<String>> {
+    let sql = "SELECT coalesce(json_extract(tally, '$.first_prompt[1]'), json_extract(tally, '$.first_command[1]'),
+            json_extract(tally, '$.of_team'))
+        FROM tallies WHERE session = ?1";
+    let text = connection.prepare_cached(sql)?.query_row([row], |row| row.get::<_, Option<String>>(0)).optional()?;
+    Ok(text.flatten())
 }

@@ -20,6 +20,7 @@ use super::open::Index;
 use super::query::{Query, quoted};
 use super::question::{Question, Word};
 use super::ranking::{Ranking, Scored, sorted};
+use super::read::beginning;
 use super::spelling::{LOOKED_UP_MAX, SPELLED_MAX, is_known, may_be_wrong, nearest};
 use super::stop_words::is_stop_word;
 use super::text::{Column, Speaker, is_same_everywhere, sections};
@@ -464,6 +465,10 @@ impl Search<'_> {
         let (uuid, snippet, at) = self.texts.show(&found, query, entry.by, marks);
         let mut context = |side, count| context(self.ranking.connection, &mut self.texts, &found, side, count);
         let (before, after) = (context(Side::Before, *before)?, context(Side::After, *after)?);
+        let first_topic = match found.title {
+            Some(_) => None,
+            None => beginning(self.ranking.connection, found.session_row)?,
+        };
         self.results.hits.push(Hit {
             directory: None,
             label: String::new(),
@@ -473,6 +478,7 @@ impl Search<'_> {
             time: found.time(),
             session_id: found.session,
             project: found.project,
+            first_topic,
             title: found.title,
             name: None,
             tags: Vec::new(),

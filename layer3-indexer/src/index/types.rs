@@ -208,6 +208,9 @@ pub struct Hit {
     pub(crate) label: String,
     /// The session's name, where it has one.
     pub(crate) title: Option<String>,
+    /// How a session began that has no name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) first_topic: Option<String>,
     /// The name that the user gave it here, which stands as the title then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<String>,
@@ -271,7 +274,7 @@ pub(crate) struct ContextMessage {
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 #[schemars(crate = "rmcp::schemars")]
 pub struct SearchResults {
-    /// Best first. Each has session_id, project, directory (of the project), title, time, role, branch, uuid, message (for session_get_context), snippet,
+    /// Best first. Each has session_id, project, directory (of the project), title or first_topic, time, role, branch, uuid, message (for session_get_context), snippet,
     /// rank, others_in_session, other_sessions (forks and continuations that hold the same message), source_gone, lost_messages (its newest version lost them) and where it is stored; before and after, if context was asked for.
     #[schemars(with = "Vec<serde_json::Map<String, serde_json::Value>>")]
     pub hits: Vec<Hit>,

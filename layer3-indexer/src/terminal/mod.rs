@@ -88,6 +88,15 @@ impl Terminal {
         if self.colour { shown_but(text, is_ours) } else { shown(text) }
     }
 
+    /// The text with each line that is too long for a terminal broken at blanks: below it stands the rest, behind the mark
+    /// or the blanks that the line begins with. A word stays whole, and so does what is to be typed, behind an arrow.
+    pub(crate) fn at_blanks(&self, text: &str) -> String {
+        if !self.interactive {
+            return text.to_owned();
+        }
+        text.split_inclusive('\n').map(|line| line_at_blanks(line, self.columns)).collect()
+    }
+
     /// [`Terminal::paint`] of a line, and its end.
     pub(crate) fn line(&self, style: Style, text: &str) -> String {
         self.paint(style, text) + "\n"
@@ -244,6 +253,54 @@ pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
+/// Marks that lines begin with, in front of the blanks that do.
+const LINE_MARKS: [&str; 2] = ["│", "┆"];
+/// What stands before something to type.
+const ARROW: &str = "→";
+
+fn line_at_blanks(line: &str, columns: usize) -> String {
+    if line.len() <= columns {
+        return line.to_owned();
+    }
+    let mut head = String::new();
+    let mut rest = line;
+    while let Some(next) = rest.chars().next().filter(|c| *c == ' ' || LINE_MARKS.contains(&c.to_string().as_str())) {
+        head.push(next);
+        rest = &rest[next.len_utf8()..];
+    }
+    let (typed_at, end) = (rest.find(&format!("{ARROW} ")).unwrap_or(rest.len()), rest.trim_end_matches('\n').len());
+    let is_marked = LINE_MARKS.iter().any(|mark| head.contains(mark));
+    let below = if is_marked { head.clone() } else { format!("{head}  ") };
+    let mut text = head.clone();
+    let (mut used, mut style) = (width(&head), "");
+    for word in rest[..typed_at.min(end)].split_inclusive(' ').chain([&rest[typed_at.min(end)..end]]) {
+        let (shown, last_style) = bare(word);
+        // A blank at the end of a line needs no column.
+        if used > width(&head) && !word.is_empty() && used + width(shown.trim_end()) > columns {
+            text.truncate(text.trim_end_matches(' ').len());
+            let (again, begun) = if style.is_empty() { ("", "") } else { (PLAIN_AGAIN, style) };
+            text.push_str(&format!("{again}\n{below}{begun}"));
+            used = width(&below);
+        }
+        text.push_str(word);
+        used += width(&shown);
+        style = last_style.unwrap_or(style);
+    }
+    text + &rest[end..]
+}
+
+/// A word without what begins and ends styles, and which style holds behind it, if there was one of either.
+fn bare(word: &str) -> (String, Option<&str>) {
+    let (mut shown, mut style, mut rest) = (String::new(), None, word);
+    while let Some(at) = rest.find('\x1b') {
+        shown.push_str(&rest[..at]);
+        let end = rest[at..].find('m').map_or(rest.len(), |end| at + end + 1);
+        style = Some(if &rest[at..end] == PLAIN_AGAIN { "" } else { &rest[at..end] });
+        rest = &rest[end..];
+    }
+    (shown + rest, style)
+}
+
 /// The text filled with blanks on the right to `columns`.
 pub(crate) fn left(text: &str, columns: usize) -> String {
     format!("{text}{}", " ".repeat(columns.saturating_sub(width(text))))
@@ -320,6 +377,26 @@ mod tests {
         let colours = Terminal { colour: true, ..Terminal::PLAIN };
         assert_eq!(colours.only_colours(&painted), "\u{1b}[31ma\u{1b}[0m·[2J⟨U+202E⟩");
         assert_eq!(Terminal::PLAIN.only_colours(&painted), "·[31ma·[0m·[2J⟨U+202E⟩");
+    }
+
+    #[test]
+    fn a_long_line_is_broken_at_blanks_where_somebody_watches() {
+        let terminal = Terminal { columns: 20, colour: true, interactive: true, ..Terminal::PLAIN };
+        let check = |text: &str, broken: &str| assert_eq!(terminal.at_blanks(text), broken, "{text:?}");
+        check("short\n\n", "short\n\n");
+        check("just twenty columns!\n", "just twenty columns!\n");
+        check("just twenty columns! and more", "just twenty columns!\n  and more");
+        check("  a name  and what is said of it\nx\n", "  a name  and what\n    is said of it\nx\n");
+        check("│     let it = be.what_it_is(so);\n", "│     let it =\n│     be.what_it_is(so);\n");
+        check("  ┆ one two three four five", "  ┆ one two three\n  ┆ four five");
+        // What cannot be broken is the terminal's to break, and what is typed must be one line.
+        check("/a/path/that/is/longer/than/any/line b", "/a/path/that/is/longer/than/any/line\n  b");
+        check("it is late → threefold sweep --all now", "it is late\n  → threefold sweep --all now");
+        check("日本語 日本語 日本語 x", "日本語 日本語 日本語\n  x");
+        let dim = terminal.paint(Style::Dim, "one two three four five");
+        check(&dim, "\u{1b}[2mone two three four\u{1b}[0m\n  \u{1b}[2mfive\u{1b}[0m");
+        let text = "one two three four five six seven";
+        assert_eq!(Terminal { interactive: false, ..terminal }.at_blanks(text), text);
     }
 
     #[test]

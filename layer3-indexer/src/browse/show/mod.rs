@@ -836,7 +836,7 @@ impl Conversation {
         for (name, value) in lines.into_iter().filter_map(|(name, value)| Some((name, value?))) {
             frame.push_str(&format!("{}{}\n", terminal.paint(Style::Dim, &format!("{name}: ")), one_line(value)));
         }
-        frame + &terminal.line(Style::Dim, FRAME)
+        if terminal.interactive { frame } else { frame + &terminal.line(Style::Dim, FRAME) }
     }
 }
 

@@ -142,6 +142,7 @@ fn hit(row: &Row, query: &Query, request: &SearchRequest, rank: usize) -> Hit {
         label: one_line(&format!("{person}/{project}")),
         project,
         title: row.get("title"),
+        first_topic: None,
         name: None,
         tags: Vec::new(),
         pinned: false,
