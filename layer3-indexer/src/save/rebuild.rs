@@ -80,7 +80,10 @@ pub(crate) fn ready(places: &Places, archive: &Archive, notes: &mut Vec<String>)
     {
         return Ok(readable?.expect("just matched"));
     }
-    match with_patience(PATIENCE, || fill(places, archive, notes)) {
+    let mut fill = || fill(places, archive, notes);
+    // Where there is no other answer, it is worth all the time that a writer gives another.
+    let filled = if matches!(readable, Ok(Some(_))) { with_patience(PATIENCE, fill) } else { fill() };
+    match filled {
         Ok(index) => Ok(index),
         // A store on a read-only disk: what the index has is better than nothing.
         Err(error) => match readable {
@@ -152,5 +155,30 @@ mod tests {
         let after = String::from_utf8(std::fs::read(&metadata).unwrap()).unwrap();
         // What caused the last save is known from the metadata alone, and that was lost.
         assert_eq!(after.replace("\"trigger\": \"\"", "\"trigger\": \"session-end\"").as_bytes(), before);
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods)]
+    fn where_there_is_no_index_yet_who_reads_waits_for_the_one_who_makes_it() {
+        let scene = Scene::new();
+        scene.transcribe(&[prompt(1, "hello")]);
+        scene.receipt(None);
+        std::fs::remove_file(&scene.places.index).unwrap();
+        let (answered, is_answered) = std::sync::mpsc::channel::<()>();
+        let (locked, is_locked) = std::sync::mpsc::channel();
+        let index = scene.places.index.clone();
+        let holder = std::thread::spawn(move || {
+            let other = rusqlite::Connection::open(index).unwrap();
+            other.execute_batch("BEGIN IMMEDIATE").unwrap();
+            locked.send(()).unwrap();
+            // Longer than a reader waits that has an answer, unless that one gives up.
+            is_answered.recv_timeout(2 * PATIENCE).unwrap_err();
+        });
+        is_locked.recv().unwrap();
+        let archive = store(&scene.places).unwrap();
+        let found = ready(&scene.places, &archive, &mut Vec::new()).map(|index| index.unindexed(&archive).unwrap());
+        answered.send(()).ok();
+        assert_eq!(found.unwrap(), 0);
+        holder.join().unwrap();
     }
 }

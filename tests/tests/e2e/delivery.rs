@@ -189,10 +189,10 @@ fn exit_is_held_up_by_no_more_than_the_wait() {
     for mode in ["hang-before-initialize", "hang-in-call", "ignore-sigterm"] {
         let scratch = Scratch::new();
         let transcript = transcripts::lay_out(&scratch, INTERACTIVE);
-        let flags = format!("--wait 500ms --timeout 2s --attempts 1 {}", fake(mode));
+        let flags = format!("--wait 500ms --timeout 8s --attempts 1 {}", fake(mode));
         let outcome = chain_with(&scratch, &flags, &transcripts::session_end(&transcript));
-        // 500 ms and 100 ms are promised; the rest is room for a busy machine.
-        assert!(outcome.elapsed < Duration::from_millis(2500), "{mode}: {outcome:#?}");
+        // 500 ms and 100 ms are promised; the rest is room for a busy machine, and less than the server takes.
+        assert!(outcome.elapsed < Duration::from_secs(6), "{mode}: {outcome:#?}");
         assert!(outcome.elapsed >= Duration::from_millis(450), "{mode} hangs, so the wait is used up: {outcome:#?}");
         await_log(&scratch, "❌ Failed after 1 attempt");
         scratch.await_no_process(Duration::from_secs(20));
