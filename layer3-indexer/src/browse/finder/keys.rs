@@ -8,6 +8,7 @@ use crate::save::labels::{checked_name, checked_tag};
 
 impl Model {
     pub(super) fn key(&mut self, key: Key) -> Vec<Effect> {
+        self.is_leaving &= key == Key::Enter;
         match (&self.mode, key) {
             (_, Key::Ctrl('c')) => vec![Effect::Leave(None)],
             (_, Key::Ctrl('z')) => vec![Effect::Suspend],
@@ -22,6 +23,7 @@ impl Model {
 
     fn key_of_list(&mut self, key: Key) -> Vec<Effect> {
         let is_query = self.mode == Mode::Query;
+        let is_early = is_query && self.is_searching() && !self.is_leaving;
         let line = &mut self.query;
         match key {
             Key::Up => self.go(-1),
@@ -34,6 +36,10 @@ impl Model {
                     self.list_again(true);
                     return self.search().into_iter().collect();
                 }
+            }
+            Key::Enter if is_early => {
+                self.is_leaving = true;
+                self.said = Some("Still searching; Enter again takes what is shown.".to_owned());
             }
             Key::Enter => return self.leave(self.usual()),
             Key::Esc if is_query && !self.listed.is_empty() => self.mode = Mode::List,
@@ -158,7 +164,7 @@ impl Model {
         }
     }
 
-    fn leave(&self, verb: Verb) -> Vec<Effect> {
+    pub(super) fn leave(&self, verb: Verb) -> Vec<Effect> {
         // What is read, is read from where it was found.
         let found = self.selected().and_then(|(shown, _)| shown.message.clone());
         self.leave_at(verb, found.filter(|_| verb == Verb::Show).map(Until::Message))

@@ -219,6 +219,8 @@ pub(super) struct Model {
     pub(super) only_gone: bool,
     pub(super) query: Line,
     pub(super) mode: Mode,
+    /// Whether Enter was pressed before the texts were searched: what comes first then is meant.
+    pub(super) is_leaving: bool,
     pub(super) listed: Vec<Shown>,
     pub(super) selected: usize,
     /// Rows of the list that fit on the screen.
@@ -251,6 +253,7 @@ impl Model {
             only_gone: false,
             query: Line::default(),
             mode: Mode::Query,
+            is_leaving: false,
             listed: Vec::new(),
             selected: 0,
             page: 10,
@@ -356,6 +359,7 @@ impl Model {
                 effects = self.key(key);
             }
             Event::Paste(text) => {
+                self.is_leaving = false;
                 if let Mode::Label(line) = &mut self.mode {
                     line.insert(&text);
                 } else {
@@ -367,6 +371,10 @@ impl Model {
             Event::Texts(asked, found) => {
                 self.texts = (asked, found);
                 self.list_again(self.mode != Mode::Query);
+                if self.is_leaving && !self.is_searching() {
+                    self.is_leaving = false;
+                    effects = self.leave(self.usual());
+                }
             }
             Event::Titles(titles) => {
                 let titles: HashMap<i64, String> = titles.into_iter().collect();

@@ -236,6 +236,22 @@ fn what_texts_hold_comes_behind_titles_that_do_and_before_those_that_are_like_it
 }
 
 #[test]
+fn enter_means_what_the_search_will_list_first() {
+    let mut model = model();
+    // A title is like it; a text holds it.
+    assert_eq!(press(&mut model, "bakoff Enter"), []);
+    assert_eq!((ids(&model), model.is_searching()), (vec![1], true));
+    let other = model.update(texts("bak", false, &[4]));
+    assert!(!other.iter().any(|effect| matches!(effect, Effect::Leave(_))), "{other:?}");
+    assert_eq!(model.update(texts("bakoff", false, &[3]))[..1], chosen(Verb::Resume, 3));
+    // Enter once more takes what is shown, and any other key is no Enter.
+    assert_eq!(press(&mut model, "^u bakof Enter Enter").pop(), chosen(Verb::Resume, 1).pop());
+    press(&mut model, "Enter x");
+    let later = model.update(texts("bakofx", false, &[3]));
+    assert!(!later.iter().any(|effect| matches!(effect, Effect::Leave(_))), "{later:?}");
+}
+
+#[test]
 fn where_one_thing_is_asked_for_enter_does_it_and_nothing_else_can_be_done() {
     for verb in [Verb::Restore, Verb::Show, Verb::Export, Verb::Resume] {
         let mut model = Model::new(Purpose::Only(verb), rows(), None, None);
