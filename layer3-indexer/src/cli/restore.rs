@@ -152,6 +152,10 @@ pub(super) fn run(places: &Places, args: RestoreArgs, screen: &mut Screen<'_>) -
     let restored = if args.dry_run { plan.dry_run() } else { plan.carry_out(places)? };
     screen.answer(&json!({ "restored": restored }), |terminal| restored_text(&restored, args.dry_run, terminal))?;
     notes(&restored.notes);
+    // Scripts read what they read before.
+    if screen.terminal.interactive {
+        notes(&directory_not_there(&restored));
+    }
     restored.problems.iter().for_each(|why| problem(why));
     unless_none(restored.problems.len(), |left_out| {
         let left_out = terminal::count(left_out as u64, "side file");
@@ -275,13 +279,15 @@ pub(super) fn restored_text(restored: &Restored, dry_run: bool, terminal: &Termi
     };
     if let Some(command) = &restored.command {
         text.push_str(&terminal.line(Style::Bold, command));
-        if let Some(cwd) = restored.cwd.as_ref().filter(|cwd| !Path::new(cwd).is_dir()) {
-            let resume = typed(LAYER3, &format!("resume {} --cwd DIR", short_id(&restored.session_id)));
-            let why = format!("{} is not there: make it, or `{resume}` goes on in another directory", one_line(cwd));
-            text.push_str(&terminal.at_blanks(&terminal.line(Style::Yellow, &why)));
-        }
     }
     text
+}
+
+/// Where the session cannot go on where it was, and how it goes on elsewhere.
+fn directory_not_there(restored: &Restored) -> Option<String> {
+    let cwd = restored.cwd.as_ref().filter(|cwd| restored.command.is_some() && !Path::new(cwd).is_dir())?;
+    let resume = typed(LAYER3, &format!("resume {} --cwd DIR", short_id(&restored.session_id)));
+    Some(format!("{} is not there: make it, or `{resume}` goes on in another directory", one_line(cwd)))
 }
 
 /// What names the session: what was typed, else what is chosen from a list.

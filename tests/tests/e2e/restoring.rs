@@ -115,6 +115,11 @@ fn a_deleted_session_comes_back_to_the_byte_side_files_and_all() {
         // And once more: nothing to do.
         assert_says(&restore(&scratch, &[id]).ok().unworried(), &["Already in place"]);
         assert_restored_exactly(&scratch.slug_dir(), &before);
+        // Who sits there is told that it cannot go on where it was, and how it goes on elsewhere.
+        let (code, text) = scratch.layer3(&["restore", id]).at_terminal().end();
+        let told =
+            format!("/home/dev/proj is not there: make it, or `layer3-indexer resume {} --cwd DIR` goes on", &id[..8]);
+        assert!(code == Some(0) && text.contains(&told), "{text}");
     }
 }
 
