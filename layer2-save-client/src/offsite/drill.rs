@@ -3,7 +3,7 @@
 //!
 //! Two witnesses speak, independent of each other: the seal, and where it has the same content, the second copy's record.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{Read, Write};
 
 use layer1_prebackup::archive::{Archive, SessionKey};
@@ -233,27 +233,34 @@ impl Source<'_> {
     }
 
     /// Whether a sealed file is in it, byte for byte: under its name, or as the older one that it became meanwhile.
-    pub(crate) fn has(&self, file: &Sealed) -> Result<bool, Error> {
+    /// `there` are its files, by path.
+    pub(crate) fn has(&self, file: &Sealed, there: &HashMap<String, u64>) -> Result<bool, Error> {
         match self.hash(&file.in_snapshot(), file.bytes) {
             Ok(Some(hash)) if hash == file.blake3 => Ok(true),
             Err(error) if !is_of_content(&error) => Err(error),
-            _ => self.has_moved(file),
+            _ => self.has_older(file, there),
         }
     }
 
     /// Whether what was sealed as a newest content is in the snapshot as an older one: a version began between the seal
     /// and the reading.
     fn has_moved(&self, file: &Sealed) -> Result<bool, Error> {
+        if file.generation != 0 {
+            return Ok(false);
+        }
+        match files(self.engine, self.repository, self.snapshot, &["--no-cache"]) {
+            Err(error) if is_of_content(&error) => Ok(false),
+            there => self.has_older(file, &there?),
+        }
+    }
+
+    fn has_older(&self, file: &Sealed, there: &HashMap<String, u64>) -> Result<bool, Error> {
         if file.generation != 0 || file.path.ends_with(".zst") {
             return Ok(false);
         }
         let is_version_of = |path: &str| {
             let (session, mark) = (super::seal::session_of(path.trim_start_matches('/')), path.contains(".gen-"));
             mark && session == file.session() && path.rsplit('.').next() == file.path.rsplit('.').next()
-        };
-        let there = match files(self.engine, self.repository, self.snapshot, &["--no-cache"]) {
-            Err(error) if is_of_content(&error) => return Ok(false),
-            there => there?,
         };
         for (path, _) in there.iter().filter(|(path, size)| is_version_of(path) && **size >= file.bytes) {
             match self.hash(path, file.bytes) {

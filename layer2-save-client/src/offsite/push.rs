@@ -141,7 +141,7 @@ fn push_once(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, reading: Reading)
     let mut missing = not_covered(&seal, &there);
     let from = Source { engine: &engine, repository: &repository, snapshot: &snapshot };
     for file in seal.replaced(&site.seal(&set_up.state)?) {
-        if !missing.contains(&file.path.as_str()) && !from.has(file)? {
+        if !missing.contains(&file.path.as_str()) && !from.has(file, &there)? {
             missing.push(&file.path);
         }
     }
