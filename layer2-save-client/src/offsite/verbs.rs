@@ -499,16 +499,16 @@ fn pull_now(sites: &Sites<'_>, called: Option<&str>, host: Option<&str>, out: &m
     let of_another = host.and_then(|host| of_another_person(sites, host));
     let (asked, host) = match of_another {
         Some((site, host)) => (vec![site], Some(host)),
-        None if called.is_some() || host.is_some() => (vec![first], host),
+        None if called.is_some() => (vec![first], host),
         None => {
             let read = sites.only_read().into_iter().map(|(site, _)| site);
             // Who only reads has no place to send to.
             let asked: Vec<Site<'_>> = sites.set_up().into_iter().chain(read).collect();
-            (if asked.is_empty() { vec![first] } else { asked }, None)
+            (if asked.is_empty() { vec![first] } else { asked }, host)
         }
     };
     let lock = asked[0].lock()?;
-    let mut is_well = true;
+    let (mut is_well, mut is_found) = (true, false);
     for site in &asked {
         if let (Some(name), true) = (site.called, asked.len() > 1)
             && site.readable().is_ok_and(|set_up| is_away(&set_up.place))
@@ -524,6 +524,7 @@ fn pull_now(sites: &Sites<'_>, called: Option<&str>, host: Option<&str>, out: &m
             Ok(pulled) => {
                 say(out, &pulled.iter().map(Pulled::to_text).collect::<String>())?;
                 is_well &= pulled.iter().all(Pulled::is_whole);
+                is_found |= !pulled.is_empty();
             }
             Err(error) if asked.len() == 1 => return Err(error),
             Err(error) => {
@@ -533,7 +534,10 @@ fn pull_now(sites: &Sites<'_>, called: Option<&str>, host: Option<&str>, out: &m
             }
         }
     }
-    Ok(is_well)
+    match host.filter(|_| !is_found) {
+        Some(host) => Err(format!("find the machine {host:?}: no other one of this name has sent anything").into()),
+        None => Ok(is_well),
+    }
 }
 
 /// Sends to the place that is named, or to all that are set up. One whose disk is not connected waits for it.

@@ -297,6 +297,13 @@ fn what_two_places_have_of_one_machine_is_here_once_and_as_new_as_the_newer_of_t
     for word in ["egret", "bittern", "heron", "plover"] {
         assert_eq!(hits(&reader, word), 1, "{word}");
     }
+    // One computer comes from wherever it has sent to.
+    machine.grow(2, "the word is curlew");
+    machine.offsite(&["push", "--now", "--place", "usb"]).output().ok();
+    reader.offsite(&["pull", NAME]).output().ok();
+    assert_eq!(hits(&reader, "curlew"), 1);
+    let nobody = reader.offsite(&["pull", "nobody"]).output().exits(1);
+    assert!(nobody.stderr.contains("no other one of this name has sent anything"), "{nobody:?}");
 }
 
 #[test]
