@@ -257,6 +257,8 @@ pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
 const LINE_MARKS: [&str; 2] = ["│", "┆"];
 /// What stands before something to type.
 const ARROW: &str = "→";
+/// What stands between backticks is not broken up to so many columns.
+const TYPED_COLUMNS_MAX: usize = 60;
 
 fn line_at_blanks(line: &str, columns: usize) -> String {
     if line.len() <= columns {
@@ -270,10 +272,17 @@ fn line_at_blanks(line: &str, columns: usize) -> String {
     }
     let (typed_at, end) = (rest.find(&format!("{ARROW} ")).unwrap_or(rest.len()), rest.trim_end_matches('\n').len());
     let is_marked = LINE_MARKS.iter().any(|mark| head.contains(mark));
-    let below = if is_marked { head.clone() } else { format!("{head}  ") };
+    // What is indented deeply would have no room below.
+    let is_deep = width(&head) > columns / 2;
+    let below = match (is_marked, is_deep) {
+        (true, true) => format!("{} ", head.trim_end()),
+        (true, false) => head.clone(),
+        (false, true) => "  ".to_owned(),
+        (false, false) => format!("{head}  "),
+    };
     let mut text = head.clone();
     let (mut used, mut style) = (width(&head), "");
-    for word in rest[..typed_at.min(end)].split_inclusive(' ').chain([&rest[typed_at.min(end)..end]]) {
+    for word in words(&rest[..typed_at.min(end)]).into_iter().chain([&rest[typed_at.min(end)..end]]) {
         let (shown, last_style) = bare(word);
         // A blank at the end of a line needs no column.
         if used > width(&head) && !word.is_empty() && used + width(shown.trim_end()) > columns {
@@ -287,6 +296,30 @@ fn line_at_blanks(line: &str, columns: usize) -> String {
         style = last_style.unwrap_or(style);
     }
     text + &rest[end..]
+}
+
+/// The words, each with the blank behind it; what stands between two backticks is one, if it is short enough to be typed.
+fn words(text: &str) -> Vec<&str> {
+    let is_tick = |word: &str| word.matches('`').count() % 2 == 1;
+    let (mut words, mut rest) = (Vec::new(), text);
+    while !rest.is_empty() {
+        let end = |from: usize| rest[from..].find(' ').map_or(rest.len(), |at| from + at + 1);
+        let mut at = end(0);
+        if is_tick(&rest[..at]) {
+            let mut until = at;
+            while until < rest.len() && width(&rest[..until]) <= TYPED_COLUMNS_MAX {
+                let next = end(until);
+                if is_tick(&rest[until..next]) {
+                    at = next;
+                    break;
+                }
+                until = next;
+            }
+        }
+        words.push(&rest[..at]);
+        rest = &rest[at..];
+    }
+    words
 }
 
 /// A word without what begins and ends styles, and which style holds behind it, if there was one of either.
@@ -392,6 +425,9 @@ mod tests {
         // What cannot be broken is the terminal's to break, and what is typed must be one line.
         check("/a/path/that/is/longer/than/any/line b", "/a/path/that/is/longer/than/any/line\n  b");
         check("it is late → threefold sweep --all now", "it is late\n  → threefold sweep --all now");
+        check("say `it is late` and `so is she`!", "say `it is late` and\n  `so is she`!");
+        check("a tick ` is no command", "a tick ` is no\n  command");
+        check("│                let it = be;", "│                let\n│ it = be;");
         check("日本語 日本語 日本語 x", "日本語 日本語 日本語\n  x");
         let dim = terminal.paint(Style::Dim, "one two three four five");
         check(&dim, "\u{1b}[2mone two three four\u{1b}[0m\n  \u{1b}[2mfive\u{1b}[0m");

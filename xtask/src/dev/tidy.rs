@@ -111,7 +111,7 @@ const CIRCLES_OF_ROOMS: &[&str] = &[];
 const PUBLIC_ITEMS_MAX: usize = 560;
 
 /// So many lines the product may have: the three layers and xtask without tests, blank lines and comments.
-const PRODUCT_LINES_MAX: usize = 64_600;
+const PRODUCT_LINES_MAX: usize = 64_620;
 
 #[test]
 fn files_import_downwards_only() {
