@@ -255,9 +255,7 @@ fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
 }
 /// How a session began, by its row.
 pub(super) fn beginning(connection: &Connection, row: i64) -> rusqlite::Result<Option<String>> {
-    let sql = "SELECT coalesce(json_extract(tally, '$.first_prompt[1]'), json_extract(tally, '$.first_command[1]'),
-            json_extract(tally, '$.of_team'))
-        FROM tallies WHERE session = ?1";
-    let text = connection.prepare_cached(sql)?.query_row([row], |row| row.get::<_, Option<String>>(0)).optional()?;
+    let mut statement = connection.prepare_cached("SELECT tally FROM tallies WHERE session = ?1")?;
+    let text = statement.query_row([row], |row| Ok(SessionStats::beginning(row.get_ref(0)?.as_str()?))).optional()?;
     Ok(text.flatten())
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use layer1_prebackup::archive::{Archive, SessionKey};
 use layer1_prebackup::fs::read_own;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -219,6 +220,13 @@ pub(crate) struct SessionStats {
     pub(crate) of_team: Option<String>,
 }
 
+/// A field by its name. What is called so and is of another kind is a key of something that is counted.
+fn field<T: DeserializeOwned>(json: &str, name: &str) -> Option<T> {
+    let key = format!("\"{name}\":");
+    json.match_indices(&key)
+        .find_map(|(at, _)| serde_json::Deserializer::from_str(&json[at + key.len()..]).into_iter().next()?.ok())
+}
+
 /// The title that a `summary` gives.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Summed {
@@ -227,6 +235,12 @@ pub(crate) struct Summed {
 }
 
 impl SessionStats {
+    /// How a session began, of its statistics as JSON: nothing else of them is read, which can be long.
+    pub(crate) fn beginning(json: &str) -> Option<String> {
+        let said = |name: &str| field::<(i64, String)>(json, name).map(|(_, text)| text);
+        said("first_prompt").or_else(|| said("first_command")).or_else(|| field(json, "of_team"))
+    }
+
     /// Adds a record that is new to the session; `time_ms` is its time in the [`Order`] of its file.
     pub(crate) fn add(&mut self, record: &Record<'_>, time_ms: i64) {
         let title = record.title.as_ref().filter(|title| !title.trim().is_empty());
@@ -667,6 +681,22 @@ mod tests {
         let line = r#"{"type":"user","uuid":"u","timestamp":"2026-11-22T10:00:00.000Z","message":{"content":[{"type":"document","source":{"type":"text","data":"chapter one"}},{"type":"text","text":"what is it about?"}]}}"#;
         let metadata = tally(&[format!("{line}\n")]).to_metadata();
         assert_eq!(metadata.first_topic.as_deref(), Some("what is it about?"));
+    }
+
+    #[test]
+    fn a_beginning_is_found_without_the_rest() {
+        let counted = BTreeMap::from([("first_prompt".to_owned(), 7), ("\"first_prompt\":[1,\"x\"]".to_owned(), 8)]);
+        let told = |text: &str| Some((5, text.to_owned()));
+        let stats = SessionStats { edited: counted, of_team: Some("builders".to_owned()), ..SessionStats::default() };
+        let check = |stats: &SessionStats, expected: Option<&str>| {
+            let json = serde_json::to_string(stats).unwrap();
+            assert_eq!(SessionStats::beginning(&json).as_deref(), expected, "{json}");
+        };
+        check(&SessionStats::default(), None);
+        check(&stats, Some("builders"));
+        let stats = SessionStats { first_command: told("/review"), ..stats };
+        check(&stats, Some("/review"));
+        check(&SessionStats { first_prompt: told("say \"hello\"\n日本"), ..stats }, Some("say \"hello\"\n日本"));
     }
 
     #[test]
